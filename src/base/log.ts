@@ -35,14 +35,29 @@ function render(message: string, fields: LogFields | undefined): string {
   return line;
 }
 
+const COLOUR: Record<string, string> = { error: "\u001b[31m", warn: "\u001b[33m", info: "\u001b[32m", debug: "\u001b[90m" };
+
+/** Colour helps a person at a terminal and is never needed to understand a line. */
+function colourWanted(): boolean {
+  return process.stderr.isTTY === true && !("NO_COLOR" in process.env);
+}
+
 /** @param level lines below it are not written */
 export function createLog(level: LogLevel): Log {
-  // consola writes `info` to stdout unless told otherwise.
+  const colour = colourWanted();
+  const stamped = process.stderr.isTTY !== true;
   const consola: ConsolaInstance = createConsola({
     level: CONSOLA_LEVEL[level],
-    stdout: process.stderr,
-    stderr: process.stderr,
-    formatOptions: { date: !process.stderr.isTTY, compact: true },
+    // consola's own reporters write `info` to stdout and several lines for a warning.
+    reporters: [
+      {
+        log({ type, date, args }) {
+          const label = type.padEnd(5);
+          const head = stamped ? `${date.toISOString()} ${label}` : colour ? `${COLOUR[type] ?? ""}${label}\u001b[0m` : label;
+          process.stderr.write(`${head} ${String(args[0])}\n`);
+        },
+      },
+    ],
   });
   return {
     verbose: CONSOLA_LEVEL[level] >= CONSOLA_LEVEL.debug,

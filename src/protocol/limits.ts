@@ -1,0 +1,42 @@
+/**
+ * The link's numbers, in one place; `docs/protocol.md` explains each. Sizes are bytes, times are ms.
+ */
+
+/** Largest WebSocket message that a v1 relay accepts: servers in the field drop a worker above it. */
+export const V1_MAX_MESSAGE = 16 * 1024 * 1024;
+
+/** Body text per `response_chunk` at most; JSON escaping can make it six times longer on the wire. */
+export const V1_MAX_CHUNK = 1024 * 1024;
+
+/** Models that one worker may register; what is beyond is left out and named in a warning. */
+export const MAX_MODELS = 1_000;
+
+/** Characters of one model name. */
+export const MAX_MODEL_NAME = 256;
+
+/** Characters of a worker's name. */
+export const MAX_WORKER_NAME = 128;
+
+/** Requests that one worker may take at once. */
+export const MAX_CONCURRENCY = 4_096;
+
+/** The relay pings each link this often, and drops one that has not answered for `PONG_TIMEOUT_MS`. */
+export const PING_INTERVAL_MS = 15_000;
+export const PONG_TIMEOUT_MS = 45_000;
+
+/** Time a new connection has to send `register`. */
+export const REGISTER_TIMEOUT_MS = 10_000;
+
+/** WebSocket close codes that a link ends with; 4000-4999 are for applications (RFC 6455 §7.4.2). */
+export const CLOSE = {
+  /** The relay is going away or restarting: dial again (RFC 6455's registry: Service Restart). */
+  restart: 1012,
+  /** A message broke the rules of the protocol. */
+  protocol: 1002,
+  /** The worker has drained and leaves. */
+  normal: 1000,
+  /** The other end fell silent. */
+  silent: 4000,
+  /** The two ends share no protocol version. */
+  version: 4001,
+} as const;
