@@ -86,10 +86,10 @@ export type CancelReason =
 export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
 
-  constructor(
-    message: string,
-    readonly closeCode: number,
-  ) {
+  readonly closeCode: number;
+
+  constructor(message: string, closeCode: number) {
     super(message);
+    this.closeCode = closeCode;
   }
 }

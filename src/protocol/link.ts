@@ -1,0 +1,83 @@
+import type { Acceptance, CancelReason, LinkRequest, Registration, ResponseHead, TokenCounts } from "./messages.ts";
+
+/**
+ * The two ends of a link as the rest of the program sees them. A codec turns these calls into messages
+ * of one protocol version and back; neither the relay's core nor the worker's jobs know which.
+ *
+ * A codec does no I/O and keeps no timer: bytes leave through its `Carrier`, bytes arrive by `receive`.
+ */
+
+/** What carries a link's messages, whole and in order. */
+export interface Carrier {
+  /** Hands one message over. Never blocks; a carrier that cannot take it ends the link by itself. */
+  send(message: string | Uint8Array<ArrayBuffer>): void;
+}
+
+/** What the relay hears from a worker. */
+export interface RelayEvents {
+  registered(registration: Registration): void;
+  head(id: string, head: ResponseHead): void;
+  body(id: string, bytes: Uint8Array<ArrayBuffer>): void;
+  /** The response is complete. */
+  end(id: string, tokens: TokenCounts | undefined): void;
+  /** The response broke off; what came before is not the whole. */
+  broken(id: string, status: number, message: string): void;
+  pong(load: number): void;
+  models(models: string[], load: number): void;
+}
+
+/** The relay's end of a link. */
+export interface RelayCodec {
+  /**
+   * Takes one message from the worker and calls the events it holds, synchronously.
+   *
+   * @throws {ProtocolError} if the message breaks the rules; the link must then be closed
+   */
+  receive(message: string | Uint8Array<ArrayBuffer>): void;
+  accept(acceptance: Acceptance): void;
+  /** Why this request cannot cross this link, or `undefined` if it can. */
+  refusal(request: LinkRequest): string | undefined;
+  request(request: LinkRequest): void;
+  cancel(id: string, reason: CancelReason): void;
+  ping(wallMs: number): void;
+  drain(reason: string, timeoutMs: number): void;
+  refreshModels(reason: string): void;
+}
+
+/** What a worker hears from the relay. */
+export interface WorkerEvents {
+  accepted(acceptance: Acceptance): void;
+  request(request: LinkRequest): void;
+  cancel(id: string, reason: CancelReason): void;
+  ping(timestampMs: number | undefined): void;
+  drain(reason: string | undefined, timeoutMs: number | undefined): void;
+  refreshModels(): void;
+}
+
+/**
+ * Where a worker writes one response. Call `head` once, then `body` any number of times, then exactly
+ * one of `end`, `fail` and `cancelled`. A call after that does nothing.
+ */
+export interface ResponseWriter {
+  head(head: ResponseHead): void;
+  body(bytes: Uint8Array<ArrayBuffer>): void;
+  end(tokens?: TokenCounts): void;
+  /** The backend failed. Before the head this becomes the whole answer; after it the response breaks off. */
+  fail(status: number, message: string): void;
+  /** The request was taken back and the backend's connection is closed. */
+  cancelled(): void;
+}
+
+/** The worker's end of a link. */
+export interface WorkerCodec {
+  /**
+   * Takes one message from the relay and calls the events it holds, synchronously.
+   *
+   * @throws {ProtocolError} if the message breaks the rules; the link must then be closed
+   */
+  receive(message: string | Uint8Array<ArrayBuffer>): void;
+  register(registration: Registration): void;
+  respond(request: LinkRequest): ResponseWriter;
+  pong(load: number, timestampMs: number | undefined): void;
+  models(models: string[], load: number): void;
+}
