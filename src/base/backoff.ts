@@ -16,7 +16,9 @@ export interface BackoffPolicy {
  */
 export function backoffMs(attempt: number, policy: BackoffPolicy, random: () => number): number {
   if (!Number.isSafeInteger(attempt) || attempt < 1) {
-    throw new RangeError(`Cannot compute a delay: "attempt" must be a positive integer, current value is ${attempt}`);
+    throw new RangeError(
+      `Cannot compute a delay: "attempt" must be a positive integer, current value is ${attempt}`,
+    );
   }
   return random() * Math.min(policy.capMs, policy.baseMs * 2 ** Math.min(attempt - 1, 52));
 }

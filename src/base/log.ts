@@ -21,7 +21,10 @@ const CONSOLA_LEVEL: Record<LogLevel, number> = { error: 0, warn: 1, info: 3, de
 /** Control characters of foreign text must not reach a terminal or forge a second line. */
 function plain(text: string): string {
   // eslint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f]/g,
+    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
 }
 
 function render(message: string, fields: LogFields | undefined): string {
@@ -35,17 +38,22 @@ function render(message: string, fields: LogFields | undefined): string {
   return line;
 }
 
-const COLOUR: Record<string, string> = { error: "\u001b[31m", warn: "\u001b[33m", info: "\u001b[32m", debug: "\u001b[90m" };
+const COLOUR: Record<string, string> = {
+  error: "\u001b[31m",
+  warn: "\u001b[33m",
+  info: "\u001b[32m",
+  debug: "\u001b[90m",
+};
 
 /** Colour helps a person at a terminal and is never needed to understand a line. */
 function colourWanted(): boolean {
-  return process.stderr.isTTY === true && !("NO_COLOR" in process.env);
+  return process.stderr.isTTY && !("NO_COLOR" in process.env);
 }
 
 /** @param level lines below it are not written */
 export function createLog(level: LogLevel): Log {
   const colour = colourWanted();
-  const stamped = process.stderr.isTTY !== true;
+  const stamped = !process.stderr.isTTY;
   const consola: ConsolaInstance = createConsola({
     level: CONSOLA_LEVEL[level],
     // consola's own reporters write `info` to stdout and several lines for a warning.
@@ -53,7 +61,11 @@ export function createLog(level: LogLevel): Log {
       {
         log({ type, date, args }) {
           const label = type.padEnd(5);
-          const head = stamped ? `${date.toISOString()} ${label}` : colour ? `${COLOUR[type] ?? ""}${label}\u001b[0m` : label;
+          const head = stamped
+            ? `${date.toISOString()} ${label}`
+            : colour
+              ? `${COLOUR[type] ?? ""}${label}\u001b[0m`
+              : label;
           process.stderr.write(`${head} ${String(args[0])}\n`);
         },
       },

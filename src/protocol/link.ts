@@ -1,4 +1,11 @@
-import type { Acceptance, CancelReason, LinkRequest, Registration, ResponseHead, TokenCounts } from "./messages.ts";
+import type {
+  Acceptance,
+  CancelReason,
+  LinkRequest,
+  Registration,
+  ResponseHead,
+  TokenCounts,
+} from "./messages.ts";
 
 /**
  * The two ends of a link as the rest of the program sees them. A codec turns these calls into messages
@@ -13,6 +20,17 @@ export interface Carrier {
   send(message: string | Uint8Array<ArrayBuffer>): void;
 }
 
+/**
+ * What a request asks of the link beyond text in a POST, as bits, so that the scheduler can pass over a
+ * worker whose link cannot carry it.
+ */
+export const NEEDS = {
+  /** A method other than POST. */
+  method: 1,
+  /** A body that is not UTF-8 text. */
+  bytes: 2,
+} as const;
+
 /** What the relay hears from a worker. */
 export interface RelayEvents {
   registered(registration: Registration): void;
@@ -20,10 +38,23 @@ export interface RelayEvents {
   body(id: string, bytes: Uint8Array<ArrayBuffer>): void;
   /** The response is complete. */
   end(id: string, tokens: TokenCounts | undefined): void;
-  /** The response broke off; what came before is not the whole. */
-  broken(id: string, status: number, message: string): void;
+  /** The response could not be had, or broke off: what came before is not the whole. */
+  broken(id: string, failure: LinkFailure): void;
   pong(load: number): void;
   models(models: string[], load: number): void;
+  /** The worker complains about something that belongs to no request. */
+  complaint(code: string, message: string): void;
+}
+
+/** Why a response did not come whole. */
+export interface LinkFailure {
+  /** HTTP status that the client gets if it has none yet. */
+  status: number;
+  /** Stable, for programs: `backend_unreachable`, `backend_timeout`, … */
+  code: string;
+  message: string;
+  /** Who failed. */
+  origin: "worker" | "backend";
 }
 
 /** The relay's end of a link. */
@@ -35,8 +66,8 @@ export interface RelayCodec {
    */
   receive(message: string | Uint8Array<ArrayBuffer>): void;
   accept(acceptance: Acceptance): void;
-  /** Why this request cannot cross this link, or `undefined` if it can. */
-  refusal(request: LinkRequest): string | undefined;
+  /** Which of `NEEDS` this link can carry; known once the worker has registered. */
+  carries(): number;
   request(request: LinkRequest): void;
   cancel(id: string, reason: CancelReason): void;
   ping(wallMs: number): void;
@@ -62,8 +93,12 @@ export interface ResponseWriter {
   head(head: ResponseHead): void;
   body(bytes: Uint8Array<ArrayBuffer>): void;
   end(tokens?: TokenCounts): void;
-  /** The backend failed. Before the head this becomes the whole answer; after it the response breaks off. */
-  fail(status: number, message: string): void;
+  /**
+   * The answer cannot be had. Before the head this becomes the whole answer; after it the response
+   * breaks off. The code is `backend_unreachable` unless given; codes that begin with `worker_` are
+   * the worker's own failures.
+   */
+  fail(status: number, message: string, code?: string): void;
   /** The request was taken back and the backend's connection is closed. */
   cancelled(): void;
 }

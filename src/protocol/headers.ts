@@ -1,0 +1,148 @@
+import type { HeaderFields } from "./messages.ts";
+
+/**
+ * Which header fields cross the relay. Fields of one connection end with it (RFC 9110 §7.6.1), and what
+ * belongs to the relay or to the client's browser is nobody else's business; everything else crosses.
+ */
+
+/** RFC 9110 §7.6.1, and the older fields that some peers still send. */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+]);
+
+/**
+ * Request fields that stop at the relay. `authorization` is where a client proves itself to the relay:
+ * a backend's own key is the worker's to add. Browser fields would make backends with an origin check
+ * (Ollama) refuse a request that the relay has already accepted. `content-length` is counted anew.
+ */
+const REQUEST_PRIVATE = new Set([
+  "host",
+  "authorization",
+  "api-key",
+  "cookie",
+  "cookie2",
+  "content-length",
+  "expect",
+  "origin",
+  "referer",
+  "forwarded",
+  "via",
+  "max-forwards",
+  "x-worker-secret",
+]);
+const REQUEST_PRIVATE_PREFIXES = [
+  "x-modelrelay-",
+  "x-forwarded-",
+  "x-real-",
+  "sec-",
+  "cf-",
+  "fly-",
+  "access-control-",
+];
+
+/**
+ * Response fields that stop at the relay: those it writes itself, and those that would speak for the
+ * relay's own address (cookies, transport security, alternative services, CORS).
+ */
+const RESPONSE_PRIVATE = new Set([
+  "content-length",
+  "date",
+  "set-cookie",
+  "set-cookie2",
+  "strict-transport-security",
+  "alt-svc",
+  "via",
+  "x-request-id",
+]);
+const RESPONSE_PRIVATE_PREFIXES = ["access-control-", "x-modelrelay-"];
+
+/** A field name is a token (RFC 9110 §5.6.2). */
+const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]{1,256}$/;
+/** Field values are visible characters, spaces and tabs (RFC 9110 §5.5): no line breaks, no NUL. */
+// eslint-disable-next-line no-control-regex
+const FIELD_VALUE = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
+
+/** Names that a `Connection` field declares as its own. */
+function namedByConnection(connection: string | null | undefined): Set<string> | undefined {
+  if (connection === null || connection === undefined) return undefined;
+  const names = new Set<string>();
+  for (const part of connection.split(",")) {
+    const name = part.trim().toLowerCase();
+    if (name !== "" && name !== "close" && name !== "keep-alive") names.add(name);
+  }
+  return names.size === 0 ? undefined : names;
+}
+
+function crosses(
+  name: string,
+  named: Set<string> | undefined,
+  own: Set<string>,
+  prefixes: readonly string[],
+): boolean {
+  if (HOP_BY_HOP.has(name) || own.has(name) || named?.has(name) === true) return false;
+  for (const prefix of prefixes) if (name.startsWith(prefix)) return false;
+  return true;
+}
+
+/** Fields of a client's request that go on to a worker. */
+export function requestHeadersForLink(headers: Headers): HeaderFields {
+  const named = namedByConnection(headers.get("connection"));
+  const fields: HeaderFields = {};
+  headers.forEach((value, name) => {
+    if (crosses(name, named, REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES)) fields[name] = value;
+  });
+  return fields;
+}
+
+/**
+ * Fields that a worker sends to its backend. The relay has filtered them, but a relay is a peer like
+ * any other. `accept-encoding` is dropped: the worker's own HTTP client chooses.
+ */
+export function requestHeadersForBackend(received: HeaderFields): HeaderFields {
+  const named = namedByConnection(received["connection"]);
+  const fields: HeaderFields = {};
+  for (const rawName in received) {
+    const name = rawName.toLowerCase();
+    const value = received[rawName];
+    if (name === "accept-encoding" || typeof value !== "string" || !validField(name, value)) continue;
+    if (crosses(name, named, REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES)) fields[name] = value;
+  }
+  return fields;
+}
+
+/** Fields of a backend's response that go on to the relay. */
+export function responseHeadersForLink(headers: Headers): HeaderFields {
+  const named = namedByConnection(headers.get("connection"));
+  const fields: HeaderFields = {};
+  headers.forEach((value, name) => {
+    if (crosses(name, named, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES)) fields[name] = value;
+  });
+  return fields;
+}
+
+/** Fields of a worker's response that go on to the client; malformed ones are left out. */
+export function responseHeadersForClient(received: HeaderFields): HeaderFields {
+  const named = namedByConnection(received["connection"]);
+  const fields: HeaderFields = {};
+  for (const rawName in received) {
+    const name = rawName.toLowerCase();
+    const value = received[rawName];
+    if (typeof value !== "string" || !validField(name, value)) continue;
+    if (crosses(name, named, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES)) fields[name] = value;
+  }
+  return fields;
+}
+
+function validField(name: string, value: string): boolean {
+  return FIELD_NAME.test(name) && FIELD_VALUE.test(value);
+}

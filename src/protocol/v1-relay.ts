@@ -1,0 +1,212 @@
+import { CLOSE } from "./limits.ts";
+import { NEEDS, type Carrier, type LinkFailure, type RelayCodec, type RelayEvents } from "./link.ts";
+import {
+  FEATURES,
+  ProtocolError,
+  type Acceptance,
+  type CancelReason,
+  type Feature,
+  type HeaderFields,
+  type LinkRequest,
+  type Registration,
+  type TokenCounts,
+} from "./messages.ts";
+import {
+  assumedStreamType,
+  countField,
+  featureList,
+  headerFields,
+  optionalCount,
+  optionalText,
+  parseMessage,
+  speaksV1,
+  textField,
+  textList,
+  V1_VERSION,
+  type Fields,
+} from "./v1.ts";
+
+/** A request that this worker holds. */
+interface Held {
+  path: string;
+  /** The status told to the client with the first chunk, once there was one. */
+  status: number | undefined;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** The relay's end of a v1 link. */
+export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): RelayCodec {
+  const held = new Map<string, Held>();
+  let registered = false;
+  let features: Feature[] = [];
+
+  function send(message: Record<string, unknown>): void {
+    carrier.send(JSON.stringify(message));
+  }
+
+  function register(fields: Fields): void {
+    if (registered) throw new ProtocolError("Cannot register twice on one link", CLOSE.protocol);
+    const protocolVersion = optionalText(fields, "protocol_version");
+    if (!speaksV1(protocolVersion)) {
+      const theirs = (protocolVersion ?? "").slice(0, 40);
+      throw new ProtocolError(`Cannot speak "${theirs}": this relay speaks ${V1_VERSION}`, CLOSE.version);
+    }
+    const registration: Registration = {
+      name: textField(fields, "worker_name"),
+      models: textList(fields, "models"),
+      maxConcurrent: countField(fields, "max_concurrent"),
+      load: optionalCount(fields, "current_load") ?? 0,
+      protocolVersion,
+      features: featureList(fields),
+    };
+    registered = true;
+    features = registration.features;
+    events.registered(registration);
+  }
+
+  function chunk(fields: Fields): void {
+    const id = textField(fields, "request_id");
+    const text = textField(fields, "chunk");
+    const request = held.get(id);
+    // Late chunks of a cancelled request, or somebody else's: no harm, and nothing to do.
+    if (request === undefined) return;
+    if (request.status === undefined) {
+      const status = optionalCount(fields, "status_code");
+      const headers: HeaderFields =
+        status === undefined
+          ? { "content-type": assumedStreamType(request.path) }
+          : headerFields(fields, "headers");
+      request.status = validStatus(status ?? 200);
+      events.head(id, { status: request.status, headers });
+    }
+    if (text !== "") events.body(id, encoder.encode(text));
+  }
+
+  function complete(fields: Fields): void {
+    const id = textField(fields, "request_id");
+    const status = validStatus(countField(fields, "status_code"));
+    const headers = headerFields(fields, "headers");
+    const body = optionalText(fields, "body");
+    const tokens = tokenCounts(fields);
+    const request = held.get(id);
+    if (request === undefined) return;
+    held.delete(id);
+    const failure = failureIn(status, headers, body);
+    if (failure !== undefined) return events.broken(id, failure);
+    if (request.status === undefined) {
+      events.head(id, { status, headers });
+      if (body !== undefined && body !== "") events.body(id, encoder.encode(body));
+    } else if (status >= 300 && status !== request.status) {
+      // The head was sent long ago: a status that is no success can only mean that the stream broke.
+      const message = `The stream ended with status ${status}`;
+      return events.broken(id, { status, code: "backend_unreachable", message, origin: "backend" });
+    }
+    events.end(id, tokens);
+  }
+
+  function failed(fields: Fields): void {
+    const id = optionalText(fields, "request_id");
+    const code = textField(fields, "code").slice(0, 64);
+    const message = textField(fields, "message").slice(0, 1_000);
+    if (id === undefined) return events.complaint(code, message);
+    if (held.delete(id))
+      events.broken(id, { status: 502, code: "backend_unreachable", message, origin: "worker" });
+  }
+
+  return {
+    receive(message) {
+      const { type, fields } = parseMessage(message);
+      if (!registered && type !== "register") {
+        throw new ProtocolError(
+          `Cannot take "${type.slice(0, 32)}": the first message must be "register"`,
+          CLOSE.protocol,
+        );
+      }
+      switch (type) {
+        case "register":
+          return register(fields);
+        case "response_chunk":
+          return chunk(fields);
+        case "response_complete":
+          return complete(fields);
+        case "error":
+          return failed(fields);
+        case "pong":
+          return events.pong(countField(fields, "current_load"));
+        case "models_update":
+          return events.models(textList(fields, "models"), countField(fields, "current_load"));
+        default:
+          return; // A later minor version may say more; it may not rely on being understood.
+      }
+    },
+    accept(acceptance: Acceptance) {
+      send({
+        type: "register_ack",
+        worker_id: acceptance.workerId,
+        models: acceptance.models,
+        ...(acceptance.warnings.length > 0 && { warnings: acceptance.warnings }),
+        protocol_version: V1_VERSION,
+        ...(features.length > 0 && { features: FEATURES.filter((feature) => features.includes(feature)) }),
+      });
+    },
+    carries: () => (features.includes("method") ? NEEDS.method : 0),
+    request(request: LinkRequest) {
+      held.set(request.id, { path: request.path, status: undefined });
+      // Workers in the field hand this on and then read the compressed body as text.
+      const { "accept-encoding": _, ...headers } = request.headers;
+      send({
+        type: "request",
+        request_id: request.id,
+        model: request.model,
+        endpoint_path: request.path,
+        is_streaming: request.streaming,
+        body: decoder.decode(request.body),
+        headers,
+        ...(request.method !== "POST" && { method: request.method }),
+      });
+    },
+    cancel(id: string, reason: CancelReason) {
+      // Workers in the field never complete a cancelled request, so nothing waits for it.
+      if (held.delete(id)) send({ type: "cancel", request_id: id, reason });
+    },
+    ping: (wallMs) => send({ type: "ping", timestamp_unix_ms: wallMs }),
+    drain: (reason, timeoutMs) =>
+      send({ type: "graceful_shutdown", reason, drain_timeout_secs: Math.ceil(timeoutMs / 1_000) }),
+    refreshModels: (reason) => send({ type: "models_refresh", reason }),
+  };
+}
+
+function validStatus(status: number): number {
+  if (status >= 200 && status <= 599) return status;
+  throw new ProtocolError(`Cannot relay status ${status}: expected 200 to 599`, CLOSE.protocol);
+}
+
+function tokenCounts(fields: Fields): TokenCounts | undefined {
+  const value = fields["token_counts"];
+  if (typeof value !== "object" || value === null) return undefined;
+  const counts: TokenCounts = {};
+  const from = value as Fields;
+  for (const [ours, theirs] of [
+    ["prompt", "prompt_tokens"],
+    ["completion", "completion_tokens"],
+    ["total", "total_tokens"],
+  ] as const) {
+    const count = from[theirs];
+    if (typeof count === "number" && Number.isSafeInteger(count) && count >= 0) counts[ours] = count;
+  }
+  return counts;
+}
+
+/** Our own workers mark a failure that is not the backend's answer, so that the relay can word it. */
+function failureIn(status: number, headers: HeaderFields, body: string | undefined): LinkFailure | undefined {
+  const origin = headers["x-modelrelay-error"];
+  if (origin !== "worker" && origin !== "backend") return undefined;
+  return {
+    status: status < 400 ? 502 : status,
+    code: (headers["x-modelrelay-code"] ?? "backend_unreachable").slice(0, 64),
+    message: (body ?? "").slice(0, 1_000),
+    origin,
+  };
+}

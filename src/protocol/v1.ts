@@ -1,0 +1,111 @@
+/**
+ * Version 1 of the link: `2026-04-bridge-v1`, JSON text messages. What is here is what both ends share;
+ * `docs/protocol.md` has the table of messages. Optional fields are left out when absent, and unknown
+ * types and fields are skipped.
+ */
+
+import { CLOSE, V1_MAX_MESSAGE } from "./limits.ts";
+import { FEATURES, ProtocolError, type Feature, type HeaderFields } from "./messages.ts";
+
+export const V1_VERSION = "2026-04-bridge-v1";
+
+/** What an incoming message looks like before its fields have been looked at. */
+export type Fields = Record<string, unknown>;
+
+/**
+ * Reads one message.
+ *
+ * @throws {ProtocolError} if it is binary, too long, not JSON, or has no type
+ */
+export function parseMessage(message: string | Uint8Array): { type: string; fields: Fields } {
+  if (typeof message !== "string") {
+    throw new ProtocolError("Cannot read a binary message: protocol v1 is JSON text", CLOSE.protocol);
+  }
+  if (message.length > 8 * V1_MAX_MESSAGE) {
+    throw new ProtocolError(`Cannot read a message of ${message.length} characters`, CLOSE.protocol);
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(message);
+  } catch {
+    throw new ProtocolError("Cannot read a message: it is not JSON", CLOSE.protocol);
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new ProtocolError("Cannot read a message: it is not a JSON object", CLOSE.protocol);
+  }
+  const fields = parsed as Fields;
+  if (typeof fields["type"] !== "string") {
+    throw new ProtocolError('Cannot read a message: "type" is missing', CLOSE.protocol);
+  }
+  return { type: fields["type"], fields };
+}
+
+function wrong(fields: Fields, name: string, wanted: string): ProtocolError {
+  const type = String(fields["type"]).slice(0, 32);
+  return new ProtocolError(`Cannot read "${type}": "${name}" must be ${wanted}`, CLOSE.protocol);
+}
+
+export function textField(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value !== "string") throw wrong(fields, name, "a string");
+  return value;
+}
+
+export function optionalText(fields: Fields, name: string): string | undefined {
+  const value = fields[name];
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "string") throw wrong(fields, name, "a string");
+  return value;
+}
+
+export function optionalCount(fields: Fields, name: string): number | undefined {
+  const value = fields[name];
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) {
+    throw wrong(fields, name, "a whole number");
+  }
+  return value;
+}
+
+export function countField(fields: Fields, name: string): number {
+  const value = optionalCount(fields, name);
+  if (value === undefined) throw wrong(fields, name, "a whole number");
+  return value;
+}
+
+export function textList(fields: Fields, name: string): string[] {
+  const value = fields[name];
+  if (!Array.isArray(value) || value.some((entry) => typeof entry !== "string")) {
+    throw wrong(fields, name, "an array of strings");
+  }
+  return value as string[];
+}
+
+/** Header fields; values that are not strings are left out, since no header has one. */
+export function headerFields(fields: Fields, name: string): HeaderFields {
+  const value = fields[name];
+  if (value === undefined || value === null) return {};
+  if (typeof value !== "object" || Array.isArray(value)) throw wrong(fields, name, "an object");
+  const headers: HeaderFields = {};
+  for (const [key, entry] of Object.entries(value)) if (typeof entry === "string") headers[key] = entry;
+  return headers;
+}
+
+export function featureList(fields: Fields): Feature[] {
+  const value = fields["features"];
+  if (!Array.isArray(value)) return [];
+  return FEATURES.filter((feature) => value.includes(feature));
+}
+
+/**
+ * Whether the peer's version can be spoken with. Versions are `<date>-bridge-v<major>`; the major must
+ * be ours. An absent version counts as v1.
+ */
+export function speaksV1(version: string | undefined): boolean {
+  return version === undefined || /-v1(\.\d+)*$/.test(version);
+}
+
+/** Content type of a streamed answer whose head a v1 worker never sends. */
+export function assumedStreamType(path: string): string {
+  return path.startsWith("/api/") ? "application/x-ndjson" : "text/event-stream";
+}
