@@ -1,0 +1,293 @@
+import type { CancelReason } from "../../protocol/messages.ts";
+import { unreachable } from "../../base/errors.ts";
+import { RequestQueue } from "./queue.ts";
+import { hasRoom, WorkerRegistry, type CoreWorker } from "./registry.ts";
+import type { CoreRequest } from "./request.ts";
+import { chooseWorker } from "./scheduler.ts";
+import type { ArrivingRequest, CoreEffect, CoreEvent, CoreSettings, Refusal } from "./types.ts";
+
+/** Times that a request goes back to the queue because its worker vanished before the first byte. */
+export const MAX_REQUEUES = 3;
+
+/**
+ * The relay's decisions: who serves which request, who waits, who is refused. `handle` takes one event
+ * and the time and returns what the shells must do; there is no socket, no timer and no clock in here.
+ *
+ * ```
+ * arrived ─► queued ─► running ─► streaming ─► (forgotten)
+ *               ▲─────────┘ worker lost, at most MAX_REQUEUES times
+ * ```
+ */
+export class RelayCore {
+  readonly registry: WorkerRegistry;
+  readonly #queue = new RequestQueue();
+  /** In order of arrival, so the first has the earliest deadline. */
+  readonly #requests = new Map<string, CoreRequest>();
+  readonly #random: () => number;
+  #settings: CoreSettings;
+  #sequence = 0;
+  #turn = 0;
+  #draining = false;
+  #effects: CoreEffect[] = [];
+
+  constructor(settings: CoreSettings, random: () => number) {
+    this.#settings = settings;
+    this.#random = random;
+    this.registry = new WorkerRegistry(settings.provider);
+  }
+
+  get queueLength(): number {
+    return this.#queue.length;
+  }
+
+  /** Requests that have arrived and not ended. */
+  get requestCount(): number {
+    return this.#requests.size;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Takes new limits; they hold for requests that are already here as well. */
+  configure(settings: Omit<CoreSettings, "provider">): void {
+    this.#settings = { ...this.#settings, ...settings };
+  }
+
+  /** The worker that holds the request, if one does. */
+  holderOf(requestId: string): string | undefined {
+    const state = this.#requests.get(requestId)?.state;
+    return state === undefined || state.phase === "queued" ? undefined : state.workerId;
+  }
+
+  /**
+   * @param now ms on a clock that never goes backwards
+   * @returns what to do, in order; the array is the caller's
+   */
+  handle(event: CoreEvent, now: number): CoreEffect[] {
+    this.#effects = [];
+    this.#apply(event, now);
+    return this.#effects;
+  }
+
+  /** The time at which a `tick` is due next, or `undefined` when nothing waits for time. */
+  nextDeadline(now: number): number | undefined {
+    let deadline = Number.POSITIVE_INFINITY;
+    if (this.#settings.requestTimeoutMs > 0) {
+      for (const first of this.#requests.values()) {
+        deadline = first.arrivedAt + this.#settings.requestTimeoutMs;
+        break;
+      }
+    }
+    for (const request of this.#queue) deadline = Math.min(deadline, this.#queueDeadline(request));
+    if (this.#queue.length > 0) {
+      for (const worker of this.registry.values()) {
+        if (worker.restUntil > now) deadline = Math.min(deadline, worker.restUntil);
+      }
+    }
+    return Number.isFinite(deadline) ? deadline : undefined;
+  }
+
+  #apply(event: CoreEvent, now: number): void {
+    switch (event.type) {
+      case "worker_joined":
+        return this.#fill(this.registry.add(event.worker), now);
+      case "worker_models":
+        return this.#withWorker(event.workerId, (worker) => {
+          this.registry.setModels(worker, event.models);
+          this.#correctLoad(worker, event.load, now);
+        });
+      case "worker_load":
+        return this.#withWorker(event.workerId, (worker) => this.#correctLoad(worker, event.load, now));
+      case "worker_draining":
+        return this.#withWorker(event.workerId, (worker) => {
+          worker.draining = true;
+        });
+      case "worker_lost":
+        return this.#withWorker(event.workerId, (worker) => this.#lose(worker, now));
+      case "request_arrived":
+        return this.#arrive(event.request, now);
+      case "response_started": {
+        const request = this.#requests.get(event.requestId);
+        if (request?.state.phase === "running")
+          request.state = { phase: "streaming", workerId: request.state.workerId };
+        return;
+      }
+      case "response_ended":
+        return this.#end(event.requestId, event.ok, now);
+      case "client_gone": {
+        const request = this.#requests.get(event.requestId);
+        if (request !== undefined) this.#drop(request, event.reason, now);
+        return;
+      }
+      case "relay_draining":
+        this.#draining = true;
+        for (const request of [...this.#queue]) this.#refuse(request, { code: "draining" });
+        return;
+      case "tick":
+        return this.#tick(now);
+      default:
+        return unreachable(event);
+    }
+  }
+
+  #withWorker(id: string, act: (worker: CoreWorker) => void): void {
+    const worker = this.registry.get(id);
+    if (worker !== undefined) act(worker);
+  }
+
+  #arrive(arriving: ArrivingRequest, now: number): void {
+    const request: CoreRequest = {
+      ...arriving,
+      sequence: this.#sequence++,
+      arrivedAt: now,
+      losses: 0,
+      waitedMs: 0,
+      state: { phase: "queued", since: now },
+    };
+    this.#requests.set(request.id, request);
+    if (this.#draining) return this.#refuse(request, { code: "draining" });
+    const choice = chooseWorker(this.registry.offering(request.model), request.needs, now);
+    switch (choice.kind) {
+      case "worker":
+        return this.#dispatch(request, choice.worker, now);
+      case "cannot_carry":
+        return this.#refuse(request, { code: "link_cannot_carry", model: request.model });
+      case "nobody":
+        // A model that was offered a moment ago may be back in one: its worker reconnects.
+        if (request.model === undefined || !this.registry.wasOffered(request.model)) {
+          const offered = this.registry.models();
+          return this.#refuse(request, { code: "model_not_found", model: request.model, offered });
+        }
+        break;
+      case "wait":
+        break;
+      default:
+        return unreachable(choice);
+    }
+    const limit = this.#settings.maxQueueLength;
+    if (this.#queue.length >= limit) return this.#refuse(request, { code: "queue_full", limit });
+    this.#queue.add(request);
+  }
+
+  #dispatch(request: CoreRequest, worker: CoreWorker, now: number): void {
+    if (request.state.phase === "queued") request.waitedMs += now - request.state.since;
+    request.state = { phase: "running", workerId: worker.id };
+    worker.held.add(request.id);
+    worker.lastTurn = ++this.#turn;
+    this.#effects.push({ type: "dispatch", requestId: request.id, workerId: worker.id });
+  }
+
+  /** Gives a worker that may have room what waits for it, earliest first. */
+  #fill(worker: CoreWorker, now: number): void {
+    if (this.#queue.length === 0 || this.#draining || worker.provider !== this.#settings.provider) return;
+    const resting = worker.restUntil > now;
+    const allows = (request: CoreRequest) => !resting || !this.#othersAwake(request, worker, now);
+    while (hasRoom(worker)) {
+      const request = this.#queue.earliest(worker.models, worker.carries, allows);
+      if (request === undefined) return;
+      this.#queue.remove(request);
+      this.#dispatch(request, worker, now);
+    }
+  }
+
+  #othersAwake(request: CoreRequest, than: CoreWorker, now: number): boolean {
+    for (const worker of this.registry.offering(request.model)) {
+      const able = !worker.draining && (request.needs & ~worker.carries) === 0;
+      if (worker !== than && able && worker.restUntil <= now) return true;
+    }
+    return false;
+  }
+
+  #correctLoad(worker: CoreWorker, reported: number, now: number): void {
+    worker.foreign = Math.max(0, reported - worker.held.size);
+    this.#fill(worker, now);
+  }
+
+  #end(requestId: string, ok: boolean, now: number): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined || request.state.phase === "queued") return;
+    const worker = this.registry.get(request.state.workerId);
+    this.#requests.delete(requestId);
+    if (worker === undefined) return;
+    worker.held.delete(requestId);
+    this.registry.noteOutcome(worker, ok, now, this.#random);
+    this.#fill(worker, now);
+  }
+
+  /** Takes a request from wherever it is, telling its worker. */
+  #drop(request: CoreRequest, reason: CancelReason, now: number): void {
+    this.#requests.delete(request.id);
+    if (request.state.phase === "queued") {
+      this.#queue.remove(request);
+      return;
+    }
+    const { workerId } = request.state;
+    this.#effects.push({ type: "cancel", requestId: request.id, workerId, reason });
+    const worker = this.registry.get(workerId);
+    if (worker === undefined) return;
+    worker.held.delete(request.id);
+    this.#fill(worker, now);
+  }
+
+  #lose(worker: CoreWorker, now: number): void {
+    this.registry.remove(worker);
+    const orphans = [...worker.held]
+      .map((id) => this.#requests.get(id))
+      .filter((request) => request !== undefined);
+    for (const request of orphans.sort((a, b) => a.sequence - b.sequence)) {
+      if (request.state.phase === "streaming") {
+        this.#refuse(request, { code: "stream_lost" });
+      } else if (this.#draining) {
+        this.#refuse(request, { code: "draining" });
+      } else if (++request.losses > MAX_REQUEUES) {
+        this.#refuse(request, { code: "worker_lost", times: request.losses });
+      } else {
+        this.#requeue(request, now);
+      }
+    }
+  }
+
+  #requeue(request: CoreRequest, now: number): void {
+    request.state = { phase: "queued", since: now };
+    const choice = chooseWorker(this.registry.offering(request.model), request.needs, now);
+    // The queue's limit is for new requests: this one has been let in.
+    if (choice.kind === "worker") this.#dispatch(request, choice.worker, now);
+    else this.#queue.add(request);
+  }
+
+  #refuse(request: CoreRequest, refusal: Refusal): void {
+    if (request.state.phase === "queued") this.#queue.remove(request);
+    this.#requests.delete(request.id);
+    this.#effects.push({ type: "refuse", requestId: request.id, refusal });
+  }
+
+  #tick(now: number): void {
+    const limit = this.#settings.requestTimeoutMs;
+    if (limit > 0) {
+      for (const request of this.#requests.values()) {
+        if (request.arrivedAt + limit > now) break;
+        this.#drop(request, "timeout", now);
+        this.#effects.push({
+          type: "refuse",
+          requestId: request.id,
+          refusal: { code: "request_timeout", afterMs: limit },
+        });
+      }
+    }
+    for (const request of [...this.#queue]) {
+      if (this.#queueDeadline(request) > now) continue;
+      const offered = chooseWorker(this.registry.offering(request.model), request.needs, now).kind === "wait";
+      this.#refuse(request, { code: "queue_timeout", waitedMs: this.#settings.queueTimeoutMs, offered });
+    }
+    for (const worker of this.registry.values()) {
+      // A rest that is over makes room that nothing else would announce.
+      if (worker.restUntil > 0 && worker.restUntil <= now) this.#fill(worker, now);
+    }
+  }
+
+  #queueDeadline(request: CoreRequest): number {
+    const since = request.state.phase === "queued" ? request.state.since : request.arrivedAt;
+    return since + this.#settings.queueTimeoutMs - request.waitedMs;
+  }
+}
