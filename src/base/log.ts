@@ -20,8 +20,8 @@ const CONSOLA_LEVEL: Record<LogLevel, number> = { error: 0, warn: 1, info: 3, de
 
 /** Control characters of foreign text must not reach a terminal or forge a second line. */
 function plain(text: string): string {
-  // eslint-disable-next-line no-control-regex
   return text.replace(
+    // eslint-disable-next-line no-control-regex
     /[\u0000-\u001f\u007f-\u009f]/g,
     (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
   );

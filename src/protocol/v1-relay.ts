@@ -77,7 +77,7 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
       const headers: HeaderFields =
         status === undefined
           ? { "content-type": assumedStreamType(request.path) }
-          : headerFields(fields, "headers");
+          : plainHeaders(fields);
       request.status = validStatus(status ?? 200);
       events.head(id, { status: request.status, headers });
     }
@@ -87,7 +87,7 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
   function complete(fields: Fields): void {
     const id = textField(fields, "request_id");
     const status = validStatus(countField(fields, "status_code"));
-    const headers = headerFields(fields, "headers");
+    const headers = plainHeaders(fields);
     const body = optionalText(fields, "body");
     const tokens = tokenCounts(fields);
     const request = held.get(id);
@@ -176,6 +176,13 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
       send({ type: "graceful_shutdown", reason, drain_timeout_secs: Math.ceil(timeoutMs / 1_000) }),
     refreshModels: (reason) => send({ type: "models_refresh", reason }),
   };
+}
+
+/** A v1 body is text, whatever its backend sent: a content coding that is still named is gone. */
+function plainHeaders(fields: Fields): HeaderFields {
+  const headers = headerFields(fields, "headers");
+  for (const name in headers) if (name.toLowerCase() === "content-encoding") delete headers[name];
+  return headers;
 }
 
 function validStatus(status: number): number {

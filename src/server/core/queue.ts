@@ -57,8 +57,9 @@ export class RequestQueue {
     return best;
   }
 
-  *[Symbol.iterator](): Generator<CoreRequest> {
-    for (const list of this.#byModel.values()) yield* list;
+  /** All that wait, in no particular order; a copy, so that entries can be removed meanwhile. */
+  all(): CoreRequest[] {
+    return [...this.#byModel.values()].flat();
   }
 }
 

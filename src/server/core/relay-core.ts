@@ -79,7 +79,7 @@ export class RelayCore {
         break;
       }
     }
-    for (const request of this.#queue) deadline = Math.min(deadline, this.#queueDeadline(request));
+    for (const request of this.#queue.all()) deadline = Math.min(deadline, this.#queueDeadline(request));
     if (this.#queue.length > 0) {
       for (const worker of this.registry.values()) {
         if (worker.restUntil > now) deadline = Math.min(deadline, worker.restUntil);
@@ -122,7 +122,7 @@ export class RelayCore {
       }
       case "relay_draining":
         this.#draining = true;
-        for (const request of [...this.#queue]) this.#refuse(request, { code: "draining" });
+        for (const request of this.#queue.all()) this.#refuse(request, { code: "draining" });
         return;
       case "tick":
         return this.#tick(now);
@@ -275,7 +275,7 @@ export class RelayCore {
         });
       }
     }
-    for (const request of [...this.#queue]) {
+    for (const request of this.#queue.all()) {
       if (this.#queueDeadline(request) > now) continue;
       const offered = chooseWorker(this.registry.offering(request.model), request.needs, now).kind === "wait";
       this.#refuse(request, { code: "queue_timeout", waitedMs: this.#settings.queueTimeoutMs, offered });

@@ -1,0 +1,33 @@
+/** Where `serve` listens. */
+export interface ListenAddress {
+  host: string;
+  /** 0 asks the system for a free one. */
+  port: number;
+}
+
+/** Settings that can change while the relay runs. Times in ms, sizes in bytes. */
+export interface ReloadableConfig {
+  maxQueueLen: number;
+  queueTimeoutMs: number;
+  /** Whole time of a request; 0 = no limit. */
+  requestTimeoutMs: number;
+  /** Largest body of one request. */
+  maxBody: number;
+  /** Silence after which a stream gets a keep-alive; 0 = never. */
+  sseKeepaliveMs: number;
+  /** Origins that browsers may call `/v1/*` from; `*` for any, empty for none. */
+  corsOrigin: readonly string[];
+  drainTimeoutMs: number;
+}
+
+export interface RelayConfig extends ReloadableConfig {
+  listen: ListenAddress;
+  /** What a worker must present. */
+  workerSecret: string;
+  /** Workers of this provider serve the relay's clients. */
+  provider: string;
+  /** Bytes of all request bodies and undelivered answers together. */
+  maxInflightBytes: number;
+  /** Bytes held for one client that does not read. */
+  maxResponseBuffer: number;
+}
