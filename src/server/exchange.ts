@@ -1,0 +1,304 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import { responseHeadersForClient } from "../protocol/headers.ts";
+import type { CancelReason, LinkRequest, ResponseHead } from "../protocol/messages.ts";
+import type { ByteBudget } from "./byte-budget.ts";
+import type { ClientError } from "./client-error.ts";
+import { errorEvent, keepAlive, type Dialect } from "./dialect.ts";
+import { errorResponse } from "./error-response.ts";
+import { ResponseStream } from "./response-stream.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Bytes of a late error answer that are kept to word the error event. */
+const MAX_LATE_ERROR = 64 * 1024;
+
+/** What an exchange needs from its surroundings. */
+export interface ExchangeContext {
+  clock: Clock;
+  budget: ByteBudget;
+  /** Silence after which a stream gets a keep-alive, in ms; 0 = never. */
+  keepaliveMs: number;
+  /** Bytes held for a client that does not read. */
+  maxHeld: number;
+  /** The client will not take the rest: nothing may run on for it. */
+  gone(exchange: Exchange, reason: CancelReason): void;
+  /** The shared budget is used up: somebody has to give way. */
+  overBudget(): void;
+}
+
+/**
+ * One client's request and the answer to it.
+ *
+ * ```
+ * waiting ──head──► opening ──end in the same turn──► closed     (a whole answer, with its length)
+ *    │                 └──────next turn────► open ──► closed     (a stream)
+ *    └─────keep-alive due──────────────────► kept ──► open or closed
+ * ```
+ */
+type State =
+  | { phase: "waiting" }
+  | { phase: "opening"; head: ResponseHead; early: Uint8Array<ArrayBuffer>[] }
+  /** The stream was opened by a keep-alive before the backend said anything. */
+  | { phase: "kept"; stream: ResponseStream; refused: { head: ResponseHead; body: string } | undefined }
+  | { phase: "open"; stream: ResponseStream; events: boolean }
+  | { phase: "closed" };
+
+export class Exchange {
+  readonly request: LinkRequest;
+  readonly dialect: Dialect;
+  /** The id that the client knows: its own `x-request-id`, or ours. */
+  readonly clientId: string;
+  /** Settles once the head of the answer is known; never rejects. */
+  readonly response: Promise<Response>;
+  readonly arrivedAt: number;
+  /** Status that the client was given, once it was given one. */
+  status: number | undefined;
+  readonly #context: ExchangeContext;
+  #resolve!: (response: Response) => void;
+  #state: State = { phase: "waiting" };
+  #dispatchedAt: number | undefined;
+  #lastByteAt: number;
+  #keepaliveTimer: Timer | undefined;
+
+  constructor(request: LinkRequest, dialect: Dialect, clientId: string, context: ExchangeContext) {
+    this.request = request;
+    this.dialect = dialect;
+    this.clientId = clientId;
+    this.#context = context;
+    this.arrivedAt = context.clock.now();
+    this.#lastByteAt = this.arrivedAt;
+    this.response = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (request.streaming && context.keepaliveMs > 0 && keepAlive(dialect) !== undefined) {
+      this.#armKeepalive(context.keepaliveMs);
+    }
+  }
+
+  /** Bytes that wait for the client to read. */
+  get heldBytes(): number {
+    const state = this.#state;
+    return state.phase === "open" || state.phase === "kept" ? state.stream.heldBytes : 0;
+  }
+
+  /** The request has been handed to a worker, for the first time or again. */
+  dispatched(): void {
+    this.#dispatchedAt = this.#context.clock.now();
+  }
+
+  head(head: ResponseHead): void {
+    if (this.#state.phase === "kept") {
+      const type = head.headers["content-type"] ?? "";
+      if (head.status < 300 && type.startsWith("text/event-stream")) {
+        this.#state = { phase: "open", stream: this.#state.stream, events: true };
+      } else {
+        this.#state.refused = { head, body: "" };
+      }
+    } else if (this.#state.phase === "waiting") {
+      this.#state = { phase: "opening", head, early: [] };
+      // An answer that is complete within this turn goes out whole, with its length.
+      queueMicrotask(() => this.#open());
+    }
+  }
+
+  body(bytes: Uint8Array<ArrayBuffer>): void {
+    const state = this.#state;
+    switch (state.phase) {
+      case "opening":
+        state.early.push(bytes);
+        return;
+      case "open":
+        return this.#push(state.stream, bytes);
+      case "kept":
+        if (state.refused !== undefined && state.refused.body.length < MAX_LATE_ERROR) {
+          state.refused.body += decoder.decode(bytes);
+        }
+        return;
+      case "waiting":
+      case "closed":
+        return;
+    }
+  }
+
+  end(): void {
+    const state = this.#state;
+    switch (state.phase) {
+      case "opening": {
+        this.#close();
+        const [only] = state.early;
+        const whole = state.early.length === 1 ? only : Buffer.concat(state.early);
+        return this.#answer(state.head, whole?.length === 0 ? null : (whole ?? null));
+      }
+      case "open":
+        this.#close();
+        return state.stream.end();
+      case "kept":
+        return this.fail(lateError(state.refused));
+      case "waiting":
+      case "closed":
+        return;
+    }
+  }
+
+  /** Ends the exchange with an error: as the answer, or inside the stream that has begun. */
+  fail(error: ClientError): void {
+    const state = this.#state;
+    this.#close();
+    switch (state.phase) {
+      case "waiting":
+      case "opening":
+        this.status = error.status;
+        return this.#resolve(errorResponse(error, this.dialect, this.clientId));
+      case "kept":
+      case "open": {
+        // In a stream of events the error is one more event; elsewhere only a broken connection says
+        // that the body is not whole.
+        if (state.phase === "open" && !state.events) return state.stream.break(error.message);
+        const boundary = state.stream.boundary;
+        const before = boundary === "event" ? "" : boundary === "line" ? "\n" : "\n\n";
+        state.stream.push(encoder.encode(before + errorEvent(this.dialect, error)));
+        return state.stream.end();
+      }
+      case "closed":
+        return;
+    }
+  }
+
+  /** The client has gone away. */
+  leave(): void {
+    if (this.#state.phase === "closed") return;
+    this.abandon();
+    this.#context.gone(this, "client_disconnect");
+  }
+
+  /** Lets go of everything at once; the client's connection breaks. */
+  abandon(): void {
+    const state = this.#state;
+    this.#close();
+    if (state.phase === "open" || state.phase === "kept")
+      state.stream.abandon("The relay let go of a client that does not read");
+    else this.#resolve(new Response(null, { status: 499 }));
+  }
+
+  #close(): void {
+    this.#state = { phase: "closed" };
+    this.#keepaliveTimer?.cancel();
+  }
+
+  #open(): void {
+    const state = this.#state;
+    if (state.phase !== "opening") return;
+    const stream = this.#newStream();
+    const type = state.head.headers["content-type"] ?? "";
+    const events = type.startsWith("text/event-stream") || type.startsWith("application/x-ndjson");
+    this.#state = { phase: "open", stream, events };
+    for (const bytes of state.early) this.#push(stream, bytes);
+    this.#answer(state.head, stream.body);
+  }
+
+  #newStream(): ResponseStream {
+    return new ResponseStream(this.#context.budget, () => {
+      if (this.#state.phase === "closed") return;
+      this.#close();
+      this.#context.gone(this, "client_disconnect");
+    });
+  }
+
+  #push(stream: ResponseStream, bytes: Uint8Array<ArrayBuffer>): void {
+    this.#lastByteAt = this.#context.clock.now();
+    if (stream.heldBytes + bytes.length > this.#context.maxHeld) {
+      this.abandon();
+      return this.#context.gone(this, { other: "slow_client" });
+    }
+    if (stream.push(bytes)) return;
+    this.#context.overBudget();
+    if (stream.push(bytes)) return;
+    this.abandon();
+    this.#context.gone(this, { other: "relay_memory" });
+  }
+
+  #answer(head: ResponseHead, body: ReadableStream | Uint8Array<ArrayBuffer> | null): void {
+    this.status = head.status;
+    const headers = responseHeadersForClient(head.headers);
+    headers["x-request-id"] = this.clientId;
+    headers["server-timing"] = this.#timing(headers["server-timing"]);
+    if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
+    if ((headers["content-type"] ?? "").startsWith("text/event-stream"))
+      Object.assign(headers, STREAM_HEADERS);
+    const bodiless = head.status === 204 || head.status === 304 || this.request.method === "HEAD";
+    this.#resolve(new Response(bodiless ? null : body, { status: head.status, headers }));
+  }
+
+  /** Queue and worker time in ms (W3C Server Timing); the worker adds its backend's. */
+  #timing(fromWorker: string | undefined): string {
+    const now = this.#context.clock.now();
+    const dispatchedAt = this.#dispatchedAt ?? now;
+    const own = `queue;dur=${(dispatchedAt - this.arrivedAt).toFixed(1)}, worker;dur=${(now - dispatchedAt).toFixed(1)}`;
+    return fromWorker === undefined ? own : `${own}, ${fromWorker}`;
+  }
+
+  /** One timer a stream, set again only when it fires: nothing is done per token. */
+  #armKeepalive(delayMs: number): void {
+    this.#keepaliveTimer = this.#context.clock.after(delayMs, () => {
+      const silentFor = this.#context.clock.now() - this.#lastByteAt;
+      // Timers may fire a little early; a wait of less than a millisecond is over.
+      if (silentFor + 1 < this.#context.keepaliveMs)
+        return this.#armKeepalive(this.#context.keepaliveMs - silentFor);
+      this.#keepAlive();
+      if (this.#state.phase !== "closed") this.#armKeepalive(this.#context.keepaliveMs);
+    });
+  }
+
+  #keepAlive(): void {
+    const ping = keepAlive(this.dialect);
+    if (ping === undefined) return;
+    if (this.#state.phase === "waiting") {
+      const stream = this.#newStream();
+      this.#state = { phase: "kept", stream, refused: undefined };
+      this.#answer({ status: 200, headers: { "content-type": "text/event-stream" } }, stream.body);
+    }
+    const state = this.#state;
+    if (state.phase !== "kept" && !(state.phase === "open" && state.events)) return;
+    // A comment may stand between the lines of an event, an event only between events.
+    const boundary = state.stream.boundary;
+    const fits = boundary === "event" || (boundary === "line" && ping.startsWith(":"));
+    if (fits && state.stream.heldBytes === 0) this.#push(state.stream, encoder.encode(ping));
+  }
+}
+
+const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
+
+/** The error behind an answer that came after the stream had been opened by a keep-alive. */
+function lateError(refused: { head: ResponseHead; body: string } | undefined): ClientError {
+  if (refused === undefined) {
+    return {
+      status: 502,
+      code: "backend_unreachable",
+      message: "The backend ended without an answer",
+      origin: "backend",
+    };
+  }
+  const { status } = refused.head;
+  const code = status < 400 ? "backend_not_streaming" : "backend_error";
+  return {
+    status: status < 400 ? 502 : status,
+    code,
+    message: messageIn(refused.body, status),
+    origin: "backend",
+  };
+}
+
+function messageIn(body: string, status: number): string {
+  try {
+    const parsed = JSON.parse(body) as { error?: { message?: unknown } | string; message?: unknown };
+    const message =
+      typeof parsed.error === "object" ? parsed.error.message : (parsed.error ?? parsed.message);
+    if (typeof message === "string" && message !== "") return message;
+  } catch {
+    // Not JSON: the status has to speak for it.
+  }
+  return status < 400
+    ? `The backend answered ${status} without a stream although one was asked for`
+    : `The backend answered with status ${status}`;
+}
