@@ -1,0 +1,142 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import { formatBytes } from "../base/bytes.ts";
+import type { ByteBudget } from "./byte-budget.ts";
+import { relayError, type ClientError } from "./client-error.ts";
+
+/** Time in which a body must begin to show progress, and the least average rate after it. */
+const BODY_GRACE_MS = 120_000;
+const BODY_CHECK_MS = 30_000;
+const MIN_BYTES_PER_SECOND = 1_024;
+
+export type BodyResult = { ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: false; error: ClientError };
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * Reads a request's body whole, within a limit of its own and the budget of all together. On success
+ * its bytes are taken from the budget and the caller gives them back; on failure nothing is taken.
+ */
+export async function readBody(
+  request: Request,
+  limit: number,
+  budget: ByteBudget,
+  clock: Clock,
+): Promise<BodyResult> {
+  const { body } = request;
+  if (body === null) return { ok: true, bytes: EMPTY };
+  const declared = declaredLength(request);
+  if (declared !== undefined && declared > limit) return refused(tooLarge(limit));
+  if (declared !== undefined && !budget.take(declared)) return refused(overloaded(budget));
+  const reader = new BodyReader(body, declared, limit, budget, clock);
+  return reader.read();
+}
+
+/** A body being read: what has come, and what has been taken from the budget for it. */
+class BodyReader {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #limit: number;
+  readonly #budget: ByteBudget;
+  readonly #clock: Clock;
+  readonly #startedAt: number;
+  #parts: Uint8Array[] = [];
+  #received = 0;
+  #taken: number;
+  #timer: Timer;
+  #late = false;
+
+  constructor(
+    body: ReadableStream<Uint8Array>,
+    declared: number | undefined,
+    limit: number,
+    budget: ByteBudget,
+    clock: Clock,
+  ) {
+    this.#reader = body.getReader();
+    this.#limit = limit;
+    this.#budget = budget;
+    this.#clock = clock;
+    this.#taken = declared ?? 0;
+    this.#startedAt = clock.now();
+    this.#timer = this.#watch(BODY_GRACE_MS);
+  }
+
+  async read(): Promise<BodyResult> {
+    try {
+      for (;;) {
+        const { done, value } = await this.#reader.read();
+        if (done) break;
+        const problem = this.#take(value);
+        if (problem !== undefined) return this.#giveUp(problem);
+      }
+    } catch {
+      return this.#giveUp(relayError(400, "invalid_request", "The request's body broke off"));
+    } finally {
+      this.#timer.cancel();
+    }
+    if (this.#late)
+      return this.#giveUp(relayError(408, "body_timeout", "The request's body came too slowly"));
+    const bytes =
+      this.#parts.length === 1 ? (this.#parts[0] as Uint8Array<ArrayBuffer>) : Buffer.concat(this.#parts);
+    this.#budget.give(this.#taken - bytes.length);
+    return { ok: true, bytes };
+  }
+
+  #take(part: Uint8Array): ClientError | undefined {
+    this.#received += part.length;
+    if (this.#received > this.#limit) return tooLarge(this.#limit);
+    if (this.#received > this.#taken) {
+      if (!this.#budget.take(this.#received - this.#taken)) return overloaded(this.#budget);
+      this.#taken = this.#received;
+    }
+    this.#parts.push(part);
+    return undefined;
+  }
+
+  #giveUp(error: ClientError): BodyResult {
+    this.#budget.give(this.#taken);
+    // The rest is not wanted; that reading it may fail is of no interest.
+    this.#reader.cancel().catch(() => {});
+    return refused(error);
+  }
+
+  /** A body may be slow, as from a telephone, but not so slow that it only holds memory. */
+  #watch(delayMs: number): Timer {
+    return this.#clock.after(delayMs, () => {
+      const seconds = (this.#clock.now() - this.#startedAt) / 1_000;
+      if (this.#received >= seconds * MIN_BYTES_PER_SECOND) {
+        this.#timer = this.#watch(BODY_CHECK_MS);
+        return;
+      }
+      this.#late = true;
+      this.#reader.cancel().catch(() => {});
+    });
+  }
+}
+
+function declaredLength(request: Request): number | undefined {
+  const text = request.headers.get("content-length");
+  if (text === null || !/^\d{1,15}$/.test(text)) return undefined;
+  return Number(text);
+}
+
+function refused(error: ClientError): BodyResult {
+  return { ok: false, error };
+}
+
+function tooLarge(limit: number): ClientError {
+  return relayError(
+    413,
+    "request_too_large",
+    `The request's body is larger than ${formatBytes(limit)} (--max-body)`,
+  );
+}
+
+function overloaded(budget: ByteBudget): ClientError {
+  const limit = formatBytes(budget.limit);
+  return relayError(
+    503,
+    "relay_overloaded",
+    `The relay holds as many bytes as it may (${limit}, --max-inflight-bytes)`,
+    5,
+  );
+}

@@ -1,0 +1,267 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { CLOSE } from "../protocol/limits.ts";
+import type { Registration } from "../protocol/messages.ts";
+import { ByteBudget } from "./byte-budget.ts";
+import { failureError, refusalError } from "./client-error.ts";
+import type { ReloadableConfig, RelayConfig } from "./config.ts";
+import { RelayCore } from "./core/relay-core.ts";
+import type { CoreEffect, CoreEvent } from "./core/types.ts";
+import type { Exchange, ExchangeContext } from "./exchange.ts";
+import { acceptConcurrency, acceptModels, acceptName } from "./registration.ts";
+import type { SessionEvents, WorkerSession } from "./worker-session.ts";
+
+export interface RelayDependencies {
+  clock: Clock;
+  log: Log;
+  random: () => number;
+}
+
+/**
+ * Carries out what the core decides: holds the exchanges with clients and the sessions with workers,
+ * tells the core what happens to them, and does what it answers.
+ */
+export class Relay {
+  readonly core: RelayCore;
+  readonly budget: ByteBudget;
+  readonly startedAt: number;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #sessions = new Map<string, WorkerSession>();
+  readonly #exchanges = new Map<string, Exchange>();
+  readonly #needs = new WeakMap<Exchange, number>();
+  #config: RelayConfig;
+  #timer: { at: number; timer: Timer } | undefined;
+  #idle: (() => void) | undefined;
+
+  constructor(config: RelayConfig, { clock, log, random }: RelayDependencies) {
+    this.#config = config;
+    this.#clock = clock;
+    this.#log = log;
+    this.budget = new ByteBudget(config.maxInflightBytes);
+    this.startedAt = clock.now();
+    this.core = new RelayCore(coreSettings(config), random);
+  }
+
+  get config(): Readonly<RelayConfig> {
+    return this.#config;
+  }
+
+  /** Takes settings that are safe to change while requests run. */
+  reload(changed: Partial<ReloadableConfig>): void {
+    this.#config = { ...this.#config, ...changed };
+    this.core.configure(coreSettings(this.#config));
+    this.#tell({ type: "tick" });
+  }
+
+  /** What an exchange of this relay needs. */
+  exchangeContext(): ExchangeContext {
+    return {
+      clock: this.#clock,
+      budget: this.budget,
+      keepaliveMs: this.#config.sseKeepaliveMs,
+      maxHeld: this.#config.maxResponseBuffer,
+      gone: (exchange, reason) => {
+        this.#tell({ type: "client_gone", requestId: exchange.request.id, reason });
+        this.#forget(exchange);
+      },
+      overBudget: () => this.#shedLargest(),
+    };
+  }
+
+  /** Takes a client's request; its answer comes through the exchange. */
+  submit(exchange: Exchange, model: string | undefined, needs: number): void {
+    this.#exchanges.set(exchange.request.id, exchange);
+    this.#needs.set(exchange, needs);
+    this.#tell({ type: "request_arrived", request: { id: exchange.request.id, model, needs } });
+  }
+
+  /** What a worker's session tells. */
+  readonly sessionEvents: SessionEvents = {
+    registered: (session, registration) => this.#register(session, registration),
+    models: (session, offered, load) => {
+      const { models, warnings } = acceptModels(offered);
+      for (const warning of warnings)
+        this.#log.warn("A worker's model list was changed", { ...session.describe(), warning });
+      this.#log.info("A worker changed its models", { ...session.describe(), models: models.length });
+      this.#tell({ type: "worker_models", workerId: session.id, models, load });
+    },
+    load: (session, load) => this.#tell({ type: "worker_load", workerId: session.id, load }),
+    head: (requestId, head) => {
+      const exchange = this.#exchanges.get(requestId);
+      if (exchange === undefined) return;
+      this.#tell({ type: "response_started", requestId });
+      exchange.head(head);
+    },
+    body: (requestId, bytes) => this.#exchanges.get(requestId)?.body(bytes),
+    end: (requestId) => {
+      const exchange = this.#exchanges.get(requestId);
+      if (exchange === undefined) return;
+      exchange.end();
+      this.#finish(exchange, (exchange.status ?? 200) < 500);
+    },
+    broken: (requestId, failure) => {
+      const exchange = this.#exchanges.get(requestId);
+      if (exchange === undefined) return;
+      exchange.fail(failureError(failure));
+      this.#log.warn("A request failed at its worker", {
+        ...this.#label(exchange),
+        code: failure.code,
+        reason: failure.message,
+      });
+      this.#finish(exchange, false);
+    },
+    lost: (session) => {
+      this.#sessions.delete(session.id);
+      this.#log.info("A worker left", session.describe());
+      this.#tell({ type: "worker_lost", workerId: session.id });
+    },
+  };
+
+  /** Connected workers, by id. */
+  get sessions(): ReadonlyMap<string, WorkerSession> {
+    return this.#sessions;
+  }
+
+  /**
+   * Takes no new work, tells the workers, and resolves when the last running request has ended or the
+   * time is over; what still runs then is cut.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#tell({ type: "relay_draining" });
+    for (const session of this.#sessions.values()) session.codec.drain("server_shutdown", timeoutMs);
+    if (this.#exchanges.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+        this.#clock.after(timeoutMs, resolve);
+      });
+    }
+    for (const exchange of [...this.#exchanges.values()]) {
+      exchange.fail(refusalError({ code: "draining" }, undefined));
+      this.#tell({ type: "client_gone", requestId: exchange.request.id, reason: "server_shutdown" });
+      this.#forget(exchange);
+    }
+    for (const session of [...this.#sessions.values()])
+      session.close(CLOSE.restart, "The relay is shutting down");
+    this.#timer?.timer.cancel();
+  }
+
+  #register(session: WorkerSession, registration: Registration): void {
+    const { models, warnings } = acceptModels(registration.models);
+    const maxConcurrent = acceptConcurrency(registration.maxConcurrent, warnings);
+    const name = acceptName(registration.name, session.id);
+    if (session.provider !== this.#config.provider) {
+      warnings.push(
+        `this relay serves provider "${this.#config.provider}": a worker of provider "${session.provider}" gets no requests`,
+      );
+    }
+    session.name = name;
+    this.#sessions.set(session.id, session);
+    session.codec.accept({ workerId: session.id, models, warnings, features: registration.features });
+    this.#log.info("A worker joined", {
+      ...session.describe(),
+      models: models.length,
+      capacity: maxConcurrent,
+    });
+    for (const warning of warnings)
+      this.#log.warn("A worker's registration was changed", { worker: name, warning });
+    const carries = session.codec.carries();
+    this.#tell({
+      type: "worker_joined",
+      worker: {
+        id: session.id,
+        name,
+        provider: session.provider,
+        models,
+        maxConcurrent,
+        load: registration.load,
+        carries,
+      },
+    });
+  }
+
+  #finish(exchange: Exchange, ok: boolean): void {
+    this.#forget(exchange);
+    this.#tell({ type: "response_ended", requestId: exchange.request.id, ok });
+  }
+
+  #forget(exchange: Exchange): void {
+    if (!this.#exchanges.delete(exchange.request.id)) return;
+    this.budget.give(exchange.request.body.length);
+    if (this.#log.verbose) {
+      const ms = Math.round(this.#clock.now() - exchange.arrivedAt);
+      this.#log.debug("A request ended", { ...this.#label(exchange), status: exchange.status, ms });
+    }
+    if (this.#exchanges.size === 0) this.#idle?.();
+  }
+
+  #tell(event: CoreEvent): void {
+    for (const effect of this.core.handle(event, this.#clock.now())) this.#carryOut(effect);
+    this.#armTimer();
+  }
+
+  #carryOut(effect: CoreEffect): void {
+    const exchange = this.#exchanges.get(effect.requestId);
+    switch (effect.type) {
+      case "dispatch":
+        if (exchange === undefined) return;
+        exchange.dispatched();
+        this.#sessions.get(effect.workerId)?.codec.request(exchange.request);
+        return;
+      case "cancel":
+        this.#sessions.get(effect.workerId)?.codec.cancel(effect.requestId, effect.reason);
+        return;
+      case "refuse":
+        if (exchange === undefined) return;
+        exchange.fail(refusalError(effect.refusal, exchange.request.model || undefined));
+        this.#log.info("A request was given up", { ...this.#label(exchange), code: effect.refusal.code });
+        return this.#forget(exchange);
+    }
+  }
+
+  /** One timer for everything the core waits for; set anew only when something is due earlier. */
+  #armTimer(): void {
+    const now = this.#clock.now();
+    const deadline = this.core.nextDeadline(now);
+    if (deadline === undefined || (this.#timer !== undefined && this.#timer.at <= deadline)) return;
+    this.#timer?.timer.cancel();
+    const timer = this.#clock.after(Math.max(0, deadline - now), () => {
+      this.#timer = undefined;
+      this.#tell({ type: "tick" });
+    });
+    this.#timer = { at: deadline, timer };
+  }
+
+  /** Lets go of the client for whom most is held, so that the others can go on. */
+  #shedLargest(): void {
+    let largest: Exchange | undefined;
+    for (const exchange of this.#exchanges.values()) {
+      if (exchange.heldBytes > (largest?.heldBytes ?? 0)) largest = exchange;
+    }
+    if (largest === undefined) return;
+    this.#log.warn(
+      "A client that does not read was let go: the memory for undelivered answers is used up",
+      this.#label(largest),
+    );
+    largest.abandon();
+    this.#tell({ type: "client_gone", requestId: largest.request.id, reason: { other: "relay_memory" } });
+    this.#forget(largest);
+  }
+
+  #label(exchange: Exchange): { request: string; path: string; model: string } {
+    return {
+      request: exchange.clientId,
+      path: exchange.request.path.split("?", 1)[0] ?? "",
+      model: exchange.request.model,
+    };
+  }
+}
+
+function coreSettings(config: RelayConfig) {
+  return {
+    provider: config.provider,
+    maxQueueLength: config.maxQueueLen,
+    queueTimeoutMs: config.queueTimeoutMs,
+    requestTimeoutMs: config.requestTimeoutMs,
+  };
+}
