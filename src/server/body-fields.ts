@@ -47,7 +47,7 @@ async function formFields(
   body: Uint8Array<ArrayBuffer>,
   contentType: string,
 ): Promise<BodyFields | ClientError> {
-  let form: FormData;
+  let form: { get(name: string): unknown };
   try {
     form = await new Response(body, { headers: { "content-type": contentType } }).formData();
   } catch {

@@ -31,9 +31,15 @@ export async function readBody(
   return reader.read();
 }
 
+/** The part of a stream's reader that is used; the platform's type libraries disagree on the rest. */
+interface ByteReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
 /** A body being read: what has come, and what has been taken from the budget for it. */
 class BodyReader {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #reader: ByteReader;
   readonly #limit: number;
   readonly #budget: ByteBudget;
   readonly #clock: Clock;
@@ -64,7 +70,7 @@ class BodyReader {
     try {
       for (;;) {
         const { done, value } = await this.#reader.read();
-        if (done) break;
+        if (done || value === undefined) break;
         const problem = this.#take(value);
         if (problem !== undefined) return this.#giveUp(problem);
       }
@@ -94,8 +100,7 @@ class BodyReader {
 
   #giveUp(error: ClientError): BodyResult {
     this.#budget.give(this.#taken);
-    // The rest is not wanted; that reading it may fail is of no interest.
-    this.#reader.cancel().catch(() => {});
+    this.#stop();
     return refused(error);
   }
 
@@ -108,8 +113,13 @@ class BodyReader {
         return;
       }
       this.#late = true;
-      this.#reader.cancel().catch(() => {});
+      this.#stop();
     });
+  }
+
+  /** The rest is not wanted; that letting go of it may fail is of no interest. */
+  #stop(): void {
+    void this.#reader.cancel().catch(() => {});
   }
 }
 

@@ -29,7 +29,6 @@ export class Relay {
   readonly #log: Log;
   readonly #sessions = new Map<string, WorkerSession>();
   readonly #exchanges = new Map<string, Exchange>();
-  readonly #needs = new WeakMap<Exchange, number>();
   #config: RelayConfig;
   #timer: { at: number; timer: Timer } | undefined;
   #idle: (() => void) | undefined;
@@ -72,7 +71,6 @@ export class Relay {
   /** Takes a client's request; its answer comes through the exchange. */
   submit(exchange: Exchange, model: string | undefined, needs: number): void {
     this.#exchanges.set(exchange.request.id, exchange);
-    this.#needs.set(exchange, needs);
     this.#tell({ type: "request_arrived", request: { id: exchange.request.id, model, needs } });
   }
 
@@ -136,13 +134,12 @@ export class Relay {
         this.#clock.after(timeoutMs, resolve);
       });
     }
-    for (const exchange of [...this.#exchanges.values()]) {
+    for (const exchange of this.#exchanges.values()) {
       exchange.fail(refusalError({ code: "draining" }, undefined));
       this.#tell({ type: "client_gone", requestId: exchange.request.id, reason: "server_shutdown" });
       this.#forget(exchange);
     }
-    for (const session of [...this.#sessions.values()])
-      session.close(CLOSE.restart, "The relay is shutting down");
+    for (const session of this.#sessions.values()) session.close(CLOSE.restart, "The relay is shutting down");
     this.#timer?.timer.cancel();
   }
 

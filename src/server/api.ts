@@ -1,0 +1,124 @@
+import { isUtf8 } from "node:buffer";
+import type { Clock } from "../base/clock.ts";
+import { NEEDS } from "../protocol/link.ts";
+import { requestHeadersForLink } from "../protocol/headers.ts";
+import type { HeaderFields } from "../protocol/messages.ts";
+import { bodyFields, type BodyFields } from "./body-fields.ts";
+import { readBody } from "./body.ts";
+import { relayError, type ClientError } from "./client-error.ts";
+import type { Dialect } from "./dialect.ts";
+import { errorResponse } from "./error-response.ts";
+import { Exchange } from "./exchange.ts";
+import type { Relay } from "./relay.ts";
+import type { RequestTarget } from "./request-target.ts";
+
+/** Ollama's calls that stream unless told not to. */
+const STREAMS_BY_DEFAULT = new Set(["/api/chat", "/api/generate"]);
+
+const TEXT_TYPE = /^(text\/|application\/([\w.-]+\+)?(json|xml|x-ndjson)\b)/i;
+
+/** Makes an id that a client can quote and that no one can guess. */
+export function newRequestId(): string {
+  return `req_${crypto.randomUUID().replaceAll("-", "")}`;
+}
+
+export interface ApiRequest {
+  request: Request;
+  target: RequestTarget;
+  dialect: Dialect;
+  /** The id in every answer. */
+  clientId: string;
+}
+
+/** Relays one request: reads it, finds its model, and waits for the head of the answer. */
+export async function relayRequest(
+  relay: Relay,
+  clock: Clock,
+  api: ApiRequest,
+  isOurs: (secret: string) => boolean,
+): Promise<Response> {
+  const { request, target, dialect, clientId } = api;
+  const refuse = (error: ClientError) => errorResponse(error, dialect, clientId);
+  const read = await readBody(request, relay.config.maxBody, relay.budget, clock);
+  if (!read.ok) return refuse(read.error);
+  const body = read.bytes;
+  const release = (error: ClientError) => {
+    relay.budget.give(body.length);
+    return refuse(error);
+  };
+
+  const contentType = request.headers.get("content-type") ?? "";
+  const coding = request.headers.get("content-encoding");
+  if (coding !== null && coding.toLowerCase() !== "identity") {
+    return release(
+      relayError(415, "invalid_request", `The request's body is encoded as "${coding}": send it as it is`),
+    );
+  }
+  const fields = await fieldsOf(request.method, body, contentType, target);
+  if ("status" in fields) return release(fields);
+  if (request.signal.aborted) {
+    relay.budget.give(body.length);
+    return new Response(null, { status: 499 });
+  }
+
+  const exchange = new Exchange(
+    {
+      id: newRequestId(),
+      model: fields.model,
+      method: request.method,
+      path: target.path + target.query,
+      streaming: fields.streaming,
+      headers: clientHeaders(request.headers, clientId, isOurs),
+      body,
+    },
+    dialect,
+    clientId,
+    relay.exchangeContext(),
+  );
+  request.signal.addEventListener("abort", () => exchange.leave(), { once: true });
+  relay.submit(
+    exchange,
+    fields.model === "" ? undefined : fields.model,
+    needsOf(request.method, body, contentType),
+  );
+  return exchange.response;
+}
+
+/** A request without a body names its model in the query, or none at all. */
+async function fieldsOf(
+  method: string,
+  body: Uint8Array<ArrayBuffer>,
+  contentType: string,
+  target: RequestTarget,
+): Promise<BodyFields | ClientError> {
+  const inQuery = new URLSearchParams(target.query).get("model") ?? "";
+  if (body.length === 0 && (method !== "POST" || inQuery !== "")) return { model: inQuery, streaming: false };
+  if (
+    inQuery !== "" &&
+    contentType !== "" &&
+    !TEXT_TYPE.test(contentType) &&
+    !contentType.startsWith("multipart/")
+  ) {
+    return { model: inQuery, streaming: false };
+  }
+  return bodyFields(body, contentType, STREAMS_BY_DEFAULT.has(target.path));
+}
+
+function needsOf(method: string, body: Uint8Array<ArrayBuffer>, contentType: string): number {
+  // JSON has been decoded already; anything else has to be looked at.
+  const text = body.length === 0 || (TEXT_TYPE.test(contentType) && isUtf8(body)) || isUtf8(body);
+  return (method === "POST" ? 0 : NEEDS.method) | (text ? 0 : NEEDS.bytes);
+}
+
+/** The client's header fields without what it proved itself to the relay with. */
+function clientHeaders(
+  headers: Headers,
+  clientId: string,
+  isOurs: (secret: string) => boolean,
+): HeaderFields {
+  const fields = requestHeadersForLink(headers);
+  const key = fields["x-api-key"];
+  if (key !== undefined && isOurs(key)) delete fields["x-api-key"];
+  fields["x-request-id"] = clientId;
+  return fields;
+}

@@ -1,0 +1,9 @@
+/** What a handler may ask of the connection that a request came on. */
+export interface Connection {
+  /** The peer's network address, empty if it is already gone. */
+  readonly address: string;
+  /** Takes the idle timer off this request: answers can be silent for minutes. */
+  allowSilence(): void;
+  /** Turns the connection into a worker's WebSocket; `ticket` comes back to `worker`. */
+  upgrade(ticket: unknown): boolean;
+}

@@ -1,0 +1,105 @@
+import type { Server, ServerWebSocket } from "bun";
+import { Problem } from "../base/errors.ts";
+import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
+import type { ListenAddress } from "./config.ts";
+import type { Connection } from "./connection.ts";
+import type { WorkerSession, WorkerSocket } from "./worker-session.ts";
+
+/** What the relay answers with, as the listener calls it. */
+export interface ListenerHandlers {
+  request(request: Request, connection: Connection): Response | undefined | Promise<Response | undefined>;
+  /** A worker's WebSocket is open. */
+  worker(ticket: unknown, socket: WorkerSocket): WorkerSession;
+}
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** Accepts no further connection; what runs goes on. Resolves when the last connection is closed. */
+  finish(): Promise<void>;
+  /** Closes everything. */
+  stop(): Promise<void>;
+}
+
+interface SocketData {
+  ticket: unknown;
+  session: WorkerSession | undefined;
+}
+
+/** Seconds until a connection that sends no request, or an unfinished one, is closed. */
+const IDLE_TIMEOUT_SECS = 30;
+
+/**
+ * Opens the port. This is the only file that knows `Bun.serve`.
+ *
+ * @param sendLimit bytes that may wait for one worker; above it the worker is cut off
+ * @throws {Problem} if the address cannot be had
+ */
+export function listen(address: ListenAddress, sendLimit: number, handlers: ListenerHandlers): Listener {
+  const server = open(address, sendLimit, handlers);
+  return {
+    host: address.host,
+    port: server.port ?? address.port,
+    finish: () => server.stop(),
+    stop: () => server.stop(true),
+  };
+}
+
+function open(address: ListenAddress, sendLimit: number, handlers: ListenerHandlers): Server<SocketData> {
+  try {
+    return Bun.serve<SocketData>({
+      hostname: address.host,
+      port: address.port,
+      // Without this a compiled binary answers errors with a page that shows its source.
+      development: false,
+      idleTimeout: IDLE_TIMEOUT_SECS,
+      // The relay has limits of its own and words the refusal itself.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request, self) => handlers.request(request, connectionOf(request, self)),
+      error: () => new Response("Internal error\n", { status: 500 }),
+      websocket: {
+        data: {} as SocketData,
+        maxPayloadLength: V1_MAX_MESSAGE,
+        backpressureLimit: sendLimit,
+        closeOnBackpressureLimit: true,
+        // The link has a heartbeat of its own, which measures more than that the peer's kernel lives.
+        idleTimeout: 0,
+        sendPings: false,
+        perMessageDeflate: false,
+        open(socket) {
+          socket.data.session = handlers.worker(socket.data.ticket, workerSocket(socket));
+        },
+        message(socket, message) {
+          socket.data.session?.receive(message);
+        },
+        close(socket) {
+          socket.data.session?.closed();
+        },
+      },
+    });
+  } catch (error) {
+    throw new Problem(`Cannot listen on ${address.host}:${address.port}`, {
+      action: "Choose another address with --listen, or stop the program that holds this one",
+      cause: error,
+    });
+  }
+}
+
+function connectionOf(request: Request, server: Server<SocketData>): Connection {
+  return {
+    get address() {
+      return server.requestIP(request)?.address ?? "";
+    },
+    allowSilence: () => server.timeout(request, 0),
+    upgrade: (ticket) => server.upgrade(request, { data: { ticket, session: undefined } }),
+  };
+}
+
+function workerSocket(socket: ServerWebSocket<SocketData>): WorkerSocket {
+  return {
+    // 0 means that the message was dropped, although later ones would pass: the link has a hole then.
+    send: (message) => socket.send(message) !== 0,
+    close: (code, reason) => socket.close(code, reason),
+    terminate: () => socket.terminate(),
+  };
+}

@@ -1,0 +1,164 @@
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { newRequestId, relayRequest } from "./api.ts";
+import { relayError, type ClientError } from "./client-error.ts";
+import type { Connection } from "./connection.ts";
+import type { CorsPolicy } from "./cors.ts";
+import { dialectOf, type Dialect } from "./dialect.ts";
+import { errorResponse } from "./error-response.ts";
+import { modelEntry, modelList } from "./model-list.ts";
+import type { Relay } from "./relay.ts";
+import { requestTarget, type RequestTarget } from "./request-target.ts";
+import { health, readiness } from "./status.ts";
+
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** Ollama's paths that clients need; everything under `/v1/` is relayed anyway. */
+const OLLAMA_PATHS = new Set([
+  "/api/chat",
+  "/api/generate",
+  "/api/show",
+  "/api/embed",
+  "/api/embeddings",
+  "/api/version",
+  "/api/ps",
+]);
+
+export const WORKER_PATH = "/v1/worker/connect";
+
+/** A client's own id is used when it is short and plain enough to log and to send back. */
+const CLIENT_ID = /^[A-Za-z0-9._:-]{1,128}$/;
+
+export interface RoutesOptions {
+  relay: Relay;
+  clock: Clock;
+  log: Log;
+  cors: () => CorsPolicy;
+  /** Whether a value is one of the relay's own secrets, which never leave it. */
+  isOurs: (value: string) => boolean;
+  /** Answers `GET /v1/worker/connect`; undefined once the connection is a WebSocket. */
+  connectWorker: (request: Request, target: RequestTarget, connection: Connection) => Response | undefined;
+}
+
+export type Handler = (
+  request: Request,
+  connection: Connection,
+) => Response | undefined | Promise<Response | undefined>;
+
+/** Finds who answers a request. Never throws and never rejects. */
+export function createRoutes(options: RoutesOptions): Handler {
+  const { relay, clock, log } = options;
+
+  return async (request, connection) => {
+    const given = request.headers.get("x-request-id");
+    const clientId = given !== null && CLIENT_ID.test(given) ? given : newRequestId();
+    const target = requestTarget(request.url);
+    const dialect = target === undefined ? "openai" : dialectOf(target.path, request.headers);
+    try {
+      if (target === undefined)
+        return refuse(
+          relayError(400, "invalid_request", "The request's path is malformed"),
+          dialect,
+          clientId,
+        );
+      if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
+      if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
+      if (isApi(target.path)) {
+        const cors = options.cors();
+        if (request.method === "OPTIONS") return cors.preflight(request);
+        // Prefill takes minutes: an answer may be silent for as long as it takes.
+        connection.allowSilence();
+        return cors.allow(request, await answerApi(request, target, dialect, clientId));
+      }
+      return answerStatus(request, target, dialect, clientId);
+    } catch (error) {
+      log.error("A request could not be handled", { request: clientId, reason: messageOf(error) });
+      return refuse(
+        relayError(500, "internal_error", "The relay failed to handle the request"),
+        dialect,
+        clientId,
+      );
+    }
+  };
+
+  async function answerApi(
+    request: Request,
+    target: RequestTarget,
+    dialect: Dialect,
+    clientId: string,
+  ): Promise<Response> {
+    const reading = request.method === "GET" || request.method === "HEAD";
+    const { path } = target;
+    if (path === "/v1/models" || path === "/api/tags") {
+      if (!reading) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+      return json(request, modelList(relay.core.registry.models(), dialect), clientId);
+    }
+    if (path.startsWith("/v1/models/") && reading) return oneModel(request, path, dialect, clientId);
+    return relayRequest(relay, clock, { request, target, dialect, clientId }, options.isOurs);
+  }
+
+  function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {
+    const id = decodeURIComponent(path.slice("/v1/models/".length));
+    if (relay.core.registry.models().includes(id)) return json(request, modelEntry(id, dialect), clientId);
+    return refuse(relayError(404, "model_not_found", `Model "${id}" is not offered`), dialect, clientId);
+  }
+
+  function answerStatus(
+    request: Request,
+    target: RequestTarget,
+    dialect: Dialect,
+    clientId: string,
+  ): Response {
+    const answer = statusOf(target.path);
+    if (answer === undefined) {
+      const message = `Nothing is served at "${target.path.slice(0, 200)}": the API is under /v1/, the status at /health`;
+      return refuse(relayError(404, "not_found", message), dialect, clientId);
+    }
+    if (request.method !== "GET" && request.method !== "HEAD")
+      return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+    return json(request, answer.body, clientId, answer.status);
+  }
+
+  function statusOf(path: string): { body: object; status: number } | undefined {
+    switch (path) {
+      case "/health":
+        return { body: health(relay, clock.now()), status: 200 };
+      case "/livez":
+        return { body: { status: "ok" }, status: 200 };
+      case "/readyz": {
+        const body = readiness(relay);
+        return { body, status: body.ready ? 200 : 503 };
+      }
+      default:
+        return undefined;
+    }
+  }
+}
+
+function isApi(path: string): boolean {
+  return path.startsWith("/v1/") || path === "/api/tags" || OLLAMA_PATHS.has(path);
+}
+
+function json(request: Request, body: object, clientId: string, status = 200): Response {
+  const headers = {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    "x-request-id": clientId,
+  };
+  return new Response(request.method === "HEAD" ? null : JSON.stringify(body), { status, headers });
+}
+
+function refuse(error: ClientError, dialect: Dialect, clientId: string): Response {
+  return errorResponse(error, dialect, clientId);
+}
+
+function methodNotAllowed(dialect: Dialect, clientId: string, allowed: readonly string[]): Response {
+  const response = refuse(
+    relayError(405, "method_not_allowed", `The method must be one of ${allowed.join(", ")}`),
+    dialect,
+    clientId,
+  );
+  response.headers.set("allow", allowed.join(", "));
+  return response;
+}

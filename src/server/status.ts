@@ -1,0 +1,44 @@
+import { version } from "../base/build-info.ts";
+import { loadOf } from "./core/registry.ts";
+import type { Relay } from "./relay.ts";
+
+/** `GET /health`: what operators and their scripts read. Fields are added, never renamed. */
+export function health(relay: Relay, nowMs: number): object {
+  const { core } = relay;
+  const workers = [...core.registry.values()].map((worker) => ({
+    id: worker.id,
+    name: worker.name,
+    provider: worker.provider,
+    models: [...worker.models],
+    in_flight: worker.held.size,
+    load: loadOf(worker),
+    max_concurrent: worker.maxConcurrent,
+    is_draining: worker.draining,
+    is_resting: worker.restUntil > nowMs,
+  }));
+  return {
+    status: core.draining ? "draining" : "ok",
+    version,
+    workers_connected: workers.length,
+    queue_depth: core.queueLength,
+    requests_in_flight: core.requestCount - core.queueLength,
+    bytes_held: relay.budget.held,
+    uptime_secs: Math.floor((nowMs - relay.startedAt) / 1_000),
+    workers,
+    models_provider: relay.config.provider,
+  };
+}
+
+/**
+ * `GET /readyz`: whether new requests should be sent here. A relay without workers is ready, since
+ * workers must be able to reach it to change that; it says so among its warnings.
+ */
+export function readiness(relay: Relay): { ready: boolean; reasons: string[]; warnings: string[] } {
+  const { core } = relay;
+  const reasons = core.draining ? ["the relay is shutting down"] : [];
+  const warnings: string[] = [];
+  if (core.registry.size === 0) warnings.push("no worker is connected");
+  else if (core.registry.models().length === 0) warnings.push("no connected worker offers a model");
+  if (core.queueLength >= relay.config.maxQueueLen) warnings.push("the queue is full");
+  return { ready: reasons.length === 0, reasons, warnings };
+}

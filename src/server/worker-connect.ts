@@ -1,0 +1,68 @@
+import type { ClientError } from "./client-error.ts";
+import { relayError } from "./client-error.ts";
+import { errorResponse } from "./error-response.ts";
+import type { RequestTarget } from "./request-target.ts";
+import type { WorkerAdmission } from "./worker-admission.ts";
+
+/** What a worker that may connect said of itself in its address. */
+export interface WorkerTicket {
+  provider: string;
+  address: string;
+}
+
+const MAX_PROVIDER = 64;
+
+/**
+ * Looks at a worker's handshake (`GET /v1/worker/connect?provider=…`).
+ *
+ * @returns the answer that refuses it, or what the session needs
+ */
+export function admitWorker(
+  request: Request,
+  target: RequestTarget,
+  address: string,
+  admission: WorkerAdmission,
+  requestId: string,
+): Response | WorkerTicket {
+  const refuse = (error: ClientError) => errorResponse(error, "openai", requestId);
+  const query = new URLSearchParams(target.query);
+  if (request.method !== "GET") {
+    return refuse(relayError(405, "method_not_allowed", "Workers connect with GET and a WebSocket upgrade"));
+  }
+  // The query is how the oldest workers send the secret; the header is not written into access logs.
+  const secret = request.headers.get("x-worker-secret") ?? query.get("worker_secret") ?? undefined;
+  const admitted = admission.admit(address, secret);
+  switch (admitted.kind) {
+    case "throttled":
+      return refuse(
+        relayError(
+          429,
+          "rate_limit_exceeded",
+          "Too many wrong worker secrets came from this address",
+          admitted.retryAfterSecs,
+        ),
+      );
+    case "wrong_secret":
+      return refuse(
+        relayError(
+          401,
+          "invalid_worker_secret",
+          `The worker secret is ${secret === undefined ? "missing (header X-Worker-Secret)" : "wrong"}`,
+        ),
+      );
+    case "admitted":
+      break;
+  }
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    const error = relayError(
+      426,
+      "upgrade_required",
+      "Workers connect here with a WebSocket; a proxy in between must pass the upgrade on",
+    );
+    const response = refuse(error);
+    response.headers.set("upgrade", "websocket");
+    return response;
+  }
+  const provider = (query.get("provider") ?? "").trim().slice(0, MAX_PROVIDER);
+  return { provider: provider === "" ? "local" : provider, address };
+}
