@@ -1,0 +1,215 @@
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import type { RelayConfig } from "../../src/server/config.ts";
+import { createRelayApp, startRelay } from "../../src/server/index.ts";
+import type { WorkerSession } from "../../src/server/worker-session.ts";
+import { binaryPath } from "./binary.ts";
+import { RawWorker } from "./raw-worker.ts";
+
+export const SECRET = "test-worker-secret";
+
+/** Settings that the promises are tested with; short where a promise is about a limit. */
+export interface RelaySettings {
+  maxQueueLen?: number;
+  queueTimeoutMs?: number;
+  requestTimeoutMs?: number;
+  maxBody?: number;
+  maxInflightBytes?: number;
+  maxResponseBuffer?: number;
+  sseKeepaliveMs?: number;
+  corsOrigin?: string[];
+  drainTimeoutMs?: number;
+  provider?: string;
+}
+
+/** A relay under test, however it runs. */
+export interface TestRelay extends AsyncDisposable {
+  /** Sends a request as a client; the path begins with `/`. */
+  fetch(path: string, init?: RequestInit): Promise<Response>;
+  /** Connects a raw v1 worker. */
+  worker(query?: string): Promise<RawWorker>;
+  /** Asks the relay to shut down as SIGTERM does; resolves when it has. */
+  drain(): Promise<void>;
+}
+
+export interface RelayKind {
+  name: string;
+  start(settings?: RelaySettings): Promise<TestRelay>;
+}
+
+export function relayConfig(settings: RelaySettings): RelayConfig {
+  return {
+    listen: { host: "127.0.0.1", port: 0 },
+    workerSecret: SECRET,
+    provider: "local",
+    maxQueueLen: 100,
+    queueTimeoutMs: 30_000,
+    requestTimeoutMs: 300_000,
+    maxBody: 128 * 1024 * 1024,
+    maxInflightBytes: 1024 ** 3,
+    maxResponseBuffer: 64 * 1024 * 1024,
+    sseKeepaliveMs: 15_000,
+    corsOrigin: ["*"],
+    drainTimeoutMs: 30_000,
+    ...settings,
+  };
+}
+
+/** The core and its shells without a socket: messages are handed over as they are. */
+const inProcess: RelayKind = {
+  name: "in process",
+  async start(settings = {}) {
+    const app = createRelayApp(relayConfig(settings), { clock: systemClock, log: silentLog });
+    const connection = { address: "127.0.0.1", allowSilence() {}, upgrade: () => false };
+    return {
+      async fetch(path, init) {
+        const response = await app.request(new Request(`http://relay.test${path}`, init), connection);
+        if (response === undefined) throw new Error("The request became a WebSocket");
+        return response;
+      },
+      async worker(query = "") {
+        const worker = new RawWorker();
+        const provider = new URLSearchParams(query).get("provider") ?? "local";
+        let session: WorkerSession | undefined = app.worker(
+          { provider, address: "127.0.0.1" },
+          {
+            send(message) {
+              // As over a socket, nothing arrives within the turn in which it was sent.
+              queueMicrotask(() => worker.received(message as string));
+              return true;
+            },
+            close(code, reason) {
+              session = undefined;
+              queueMicrotask(() => worker.ended({ code, reason }));
+            },
+            terminate() {
+              session = undefined;
+              queueMicrotask(() => worker.ended({ code: 1006, reason: "" }));
+            },
+          },
+        );
+        const leave = () => {
+          session?.closed();
+          session = undefined;
+        };
+        worker.attach({
+          // A relay's socket would refuse a message of this size before anybody reads it.
+          send: (message) => {
+            const size = typeof message === "string" ? Buffer.byteLength(message) : message.length;
+            if (size > 16 * 1024 * 1024) {
+              leave();
+              return worker.ended({ code: 1009, reason: "" });
+            }
+            session?.receive(message);
+          },
+          close: leave,
+          cut: leave,
+        });
+        return worker;
+      },
+      drain: () => app.relay.drain(settings.drainTimeoutMs ?? 30_000),
+      [Symbol.asyncDispose]: () => app.relay.drain(0),
+    };
+  },
+};
+
+const overLoopback: RelayKind = {
+  name: "over loopback",
+  async start(settings = {}) {
+    const running = startRelay(relayConfig(settings), { clock: systemClock, log: silentLog });
+    return {
+      ...remote(running.url),
+      drain: () => running.drain(),
+      [Symbol.asyncDispose]: () => running.stop(),
+    };
+  },
+};
+
+const builtBinary: RelayKind = {
+  name: "built binary",
+  async start(settings = {}) {
+    const { provider, corsOrigin, ...numbers } = settings;
+    const flags = Object.entries(numbers).map(([key, value]) => FLAGS[key as keyof typeof numbers](value));
+    if (provider !== undefined) flags.push(`--provider=${provider}`);
+    if (corsOrigin !== undefined) flags.push(`--cors-origin=${corsOrigin.join(",") || "none"}`);
+    const child = Bun.spawn([binaryPath(), "serve", "--listen", "127.0.0.1:0", ...flags], {
+      env: { PATH: process.env["PATH"] ?? "", WORKER_SECRET: SECRET, HOME: process.env["HOME"] ?? "" },
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    const url = await listeningAddress(child.stderr);
+    return {
+      ...remote(url),
+      async drain() {
+        child.kill("SIGTERM");
+        const code = await child.exited;
+        if (code !== 0) throw new Error(`serve ended with ${code} after SIGTERM`);
+      },
+      async [Symbol.asyncDispose]() {
+        child.kill("SIGKILL");
+        await child.exited;
+      },
+    };
+  },
+};
+
+const FLAGS: Record<Exclude<keyof RelaySettings, "provider" | "corsOrigin">, (value: number) => string> = {
+  maxQueueLen: (n) => `--max-queue-len=${n}`,
+  queueTimeoutMs: (n) => `--queue-timeout=${n}ms`,
+  requestTimeoutMs: (n) => `--request-timeout=${n}ms`,
+  maxBody: (n) => `--max-body=${n}`,
+  maxInflightBytes: (n) => `--max-inflight-bytes=${n}`,
+  maxResponseBuffer: (n) => `--max-response-buffer=${n}`,
+  sseKeepaliveMs: (n) => `--sse-keepalive=${n}ms`,
+  drainTimeoutMs: (n) => `--drain-timeout=${n}ms`,
+};
+
+/** Reads a program's log until it says where it listens, and lets the rest of it flow away. */
+export async function listeningAddress(stderr: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  const reader = stderr.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`The program ended before it listened:\n${text}`);
+    text += decoder.decode(value, { stream: true });
+    const found = /(http:\/\/[\w.[\]:]+:\d+)/.exec(text);
+    if (found?.[1] === undefined) continue;
+    void (async () => {
+      while (!(await reader.read()).done);
+    })();
+    return found[1];
+  }
+}
+
+function remote(url: string): Pick<TestRelay, "fetch" | "worker"> {
+  return {
+    fetch: (path, init) => fetch(url + path, { ...init, keepalive: false }),
+    worker: (query = "") => connectRawWorker(url, query),
+  };
+}
+
+/** Connects a raw worker to a relay's address. */
+export async function connectRawWorker(url: string, query = "", secret = SECRET): Promise<RawWorker> {
+  const worker = new RawWorker();
+  const socket = new WebSocket(`${url.replace("http", "ws")}/v1/worker/connect${query}`, {
+    headers: { "x-worker-secret": secret },
+  } as unknown as string[]);
+  const opened = Promise.withResolvers<void>();
+  socket.addEventListener("open", () => opened.resolve());
+  socket.addEventListener("message", (event) => worker.received(String(event.data)));
+  socket.addEventListener("close", (event) => {
+    opened.reject(new Error(`The relay refused the worker: ${event.code} ${event.reason}`));
+    worker.ended({ code: event.code, reason: event.reason });
+  });
+  worker.attach({
+    send: (message) => void socket.send(message),
+    close: (code, reason) => socket.close(code, reason),
+    cut: () => socket.terminate(),
+  });
+  await opened.promise;
+  return worker;
+}
+
+export const relayKinds: readonly RelayKind[] = [inProcess, overLoopback, builtBinary];
