@@ -1,0 +1,97 @@
+import type { ResponseWriter } from "../protocol/link.ts";
+import type { LinkRequest } from "../protocol/messages.ts";
+import type { Backend, BackendError } from "./backend.ts";
+import type { ModelName } from "./config.ts";
+import { runJob, type JobEnd } from "./job.ts";
+import type { SendGate } from "./send-gate.ts";
+
+export interface JobsOptions {
+  maxConcurrency: number;
+  /** The backend to use now; `undefined` while none is known. */
+  backend(): Backend | undefined;
+  /** What the worker serves under this name, or `undefined` if it serves no such model. */
+  resolve(model: string): ModelName | undefined;
+  backendFailed(error: BackendError): void;
+  /** A job has begun or ended. */
+  changed(load: number): void;
+}
+
+/** The requests that this worker runs. */
+export interface Jobs {
+  readonly load: number;
+  /** Starts a request, or refuses it through its writer. */
+  take(request: LinkRequest, writer: ResponseWriter, gate: Pick<SendGate, "wait">): void;
+  /** The client has gone. A request that is not known is no error: it may just have ended. */
+  cancel(id: string): void;
+  /** Ends all: the link is lost (`cancelled`), or the worker stops before they were done (`shutdown`). */
+  endAll(end: JobEnd): void;
+  /** Resolves when no request runs. */
+  idle(): Promise<void>;
+}
+
+export function createJobs(options: JobsOptions): Jobs {
+  const running = new Map<string, AbortController>();
+  /** Jobs that were ended, but whose backend connection is still being closed. */
+  let load = 0;
+  let waiting: (() => void)[] = [];
+
+  async function run(
+    request: LinkRequest,
+    writer: ResponseWriter,
+    gate: Pick<SendGate, "wait">,
+    backend: Backend,
+    model: ModelName,
+  ): Promise<void> {
+    const abort = new AbortController();
+    running.set(request.id, abort);
+    options.changed(++load);
+    await runJob({
+      request,
+      writer,
+      backend,
+      model,
+      gate,
+      signal: abort.signal,
+      backendFailed: (error) => options.backendFailed(error),
+    });
+    if (running.get(request.id) === abort) running.delete(request.id);
+    options.changed(--load);
+    if (load > 0) return;
+    const resolvers = waiting;
+    waiting = [];
+    for (const resolve of resolvers) resolve();
+  }
+
+  return {
+    get load() {
+      return load;
+    },
+    take(request, writer, gate) {
+      const model = options.resolve(request.model);
+      const backend = options.backend();
+      if (running.has(request.id)) return;
+      if (model === undefined) {
+        writer.fail(
+          404,
+          `This worker does not serve the model "${request.model}"`,
+          "worker_model_not_served",
+        );
+      } else if (load >= options.maxConcurrency) {
+        const limit = options.maxConcurrency;
+        writer.fail(503, `This worker is busy: it runs ${load} of at most ${limit} requests`, "worker_busy");
+      } else if (backend === undefined) {
+        writer.fail(502, "This worker has no backend at the moment", "backend_unreachable");
+      } else {
+        void run(request, writer, gate, backend, model);
+      }
+    },
+    cancel: (id) => running.get(id)?.abort({ kind: "cancelled" } satisfies JobEnd),
+    endAll(end) {
+      for (const abort of running.values()) abort.abort(end);
+    },
+    idle() {
+      if (load === 0) return Promise.resolve();
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+  };
+}

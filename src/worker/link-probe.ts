@@ -1,0 +1,66 @@
+import { connectUrl, type WorkerConfig } from "./config.ts";
+import type { DialFailure } from "./connection.ts";
+import { describeNetworkError, networkCode } from "./network-error.ts";
+
+const PROBE_TIMEOUT_MS = 10_000;
+/** Without a usable `Retry-After`, a throttled worker waits at least this long. */
+const DEFAULT_RETRY_AFTER_MS = 5_000;
+
+/**
+ * Asks the relay for the link by a plain HTTP request. A WebSocket client does not tell why an upgrade
+ * was refused; this request gets the same answer, with its status and headers. If the relay agrees
+ * (101), the connection is given up at once, before anything was registered.
+ *
+ * @returns why the relay or the way to it refused, or `undefined` if the upgrade went through
+ */
+export async function probeLink(
+  config: Pick<WorkerConfig, "proxyUrl" | "provider" | "workerSecret">,
+): Promise<DialFailure | undefined> {
+  const abort = new AbortController();
+  const timeout = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+  try {
+    const response = await fetch(connectUrl(config), {
+      headers: {
+        "x-worker-secret": config.workerSecret,
+        connection: "Upgrade",
+        upgrade: "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64"),
+      },
+      redirect: "manual",
+      keepalive: false,
+      proxy: false,
+      signal: AbortSignal.any([abort.signal, timeout]),
+    });
+    return failureOf(response);
+  } catch (error) {
+    if (timeout.aborted) return { kind: "silent" };
+    const url = connectUrl(config);
+    const code = networkCode(error);
+    const detail = `${url.host}: ${describeNetworkError(error)}${code === undefined ? "" : ` (${code})`}`;
+    return { kind: "unreachable", detail };
+  } finally {
+    abort.abort();
+  }
+}
+
+function failureOf(response: Response): DialFailure | undefined {
+  switch (response.status) {
+    case 101:
+      return undefined;
+    case 401:
+    case 403:
+      return { kind: "unauthorised", status: response.status };
+    case 429:
+      return { kind: "throttled", retryAfterMs: retryAfterMs(response.headers.get("retry-after")) };
+    default:
+      return { kind: "status", status: response.status };
+  }
+}
+
+/** Reads `Retry-After` as seconds or as a date (RFC 9110 §10.2.3); at most ten minutes are believed. */
+export function retryAfterMs(value: string | null, wallMs: number = Date.now()): number {
+  const text = value?.trim() ?? "";
+  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - wallMs;
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), 600_000) : DEFAULT_RETRY_AFTER_MS;
+}

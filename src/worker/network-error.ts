@@ -1,0 +1,31 @@
+import { messageOf } from "../base/errors.ts";
+
+const MEANING: Record<string, string> = {
+  ECONNREFUSED: "nothing listens there (connection refused)",
+  ConnectionRefused: "nothing listens there (connection refused)",
+  ENOTFOUND: "the name does not resolve",
+  EAI_AGAIN: "the name server does not answer",
+  ECONNRESET: "the connection was closed without an answer",
+  ConnectionClosed: "the connection was closed without an answer",
+  ETIMEDOUT: "no answer in time",
+  EHOSTUNREACH: "no route to the host",
+  ENETUNREACH: "no route to the network",
+  CERT_HAS_EXPIRED: "its certificate has expired",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is self-signed",
+  SELF_SIGNED_CERT_IN_CHAIN: "its certificate comes from an unknown authority",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its certificate comes from an unknown authority",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate comes from an unknown authority",
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",
+};
+
+/** Stable code of a failed connection, such as `ECONNREFUSED`; `undefined` if it has none. */
+export function networkCode(thrown: unknown): string | undefined {
+  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+/** Why a connection failed, as the end of a sentence. */
+export function describeNetworkError(thrown: unknown): string {
+  const code = networkCode(thrown);
+  return (code === undefined ? undefined : MEANING[code]) ?? messageOf(thrown);
+}

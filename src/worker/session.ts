@@ -1,0 +1,182 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import { CLOSE, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS } from "../protocol/limits.ts";
+import type { WorkerCodec } from "../protocol/link.ts";
+import { ProtocolError, type Acceptance, type LinkRequest, type Registration } from "../protocol/messages.ts";
+import { createV1WorkerCodec } from "../protocol/v1-worker.ts";
+import { linkUrl, type WorkerConfig } from "./config.ts";
+import type { DialFailure } from "./connection.ts";
+import { probeLink } from "./link-probe.ts";
+import { createSendGate, type SendGate } from "./send-gate.ts";
+
+/** Time for the connection and the HTTP upgrade together. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Time that a closing handshake gets before the connection is cut. */
+const CLOSE_TIMEOUT_MS = 10_000;
+
+/** How a session ended: `failed` before the registration, `lost` after it. */
+export type SessionEnd =
+  { kind: "failed"; failure: DialFailure } | { kind: "lost"; code: number; reason: string };
+
+/** What a session asks of its owner and tells it. `ended` is called once and is the last call. */
+export interface SessionEvents {
+  /** Called when the connection is there. */
+  registration(): Registration;
+  registered(acceptance: Acceptance): void;
+  request(request: LinkRequest): void;
+  cancel(id: string): void;
+  drain(reason: string | undefined, timeoutMs: number | undefined): void;
+  refreshModels(): void;
+  /** Requests running now; goes into each pong. */
+  load(): number;
+  ended(end: SessionEnd): void;
+}
+
+/** One link to the relay, from the dial to its end. */
+export interface Session {
+  readonly codec: WorkerCodec;
+  readonly gate: SendGate;
+  /** Ends the link in order. */
+  close(code: number, reason: string): void;
+  /** Cuts the connection without a goodbye. */
+  terminate(): void;
+}
+
+/** Dials the relay; what comes of it arrives by `events`. */
+export function openSession(config: WorkerConfig, clock: Clock, events: SessionEvents): Session {
+  let state: "dialing" | "registering" | "ready" | "ended" = "dialing";
+  let timer: Timer | undefined;
+  let lastHeard = 0;
+  /** Why this end closes the link, once it does. */
+  let closing: { code: number; reason: string } | undefined;
+
+  const socket = new WebSocket(linkUrl(config), { headers: { "X-Worker-Secret": config.workerSecret } });
+  socket.binaryType = "arraybuffer";
+  const gate = createSendGate(socket, clock);
+
+  const codec = createV1WorkerCodec(
+    {
+      send(message) {
+        // What is said on a dead link is lost with it; its end has been or is being reported.
+        if (socket.readyState !== WebSocket.OPEN) return;
+        socket.send(message);
+        gate.sent();
+      },
+    },
+    {
+      accepted(acceptance) {
+        if (state !== "registering") return;
+        state = "ready";
+        watch();
+        events.registered(acceptance);
+      },
+      request(request) {
+        if (state === "ready") events.request(request);
+      },
+      cancel: (id) => events.cancel(id),
+      ping: (timestampMs) => codec.pong(events.load(), timestampMs),
+      drain: (reason, timeoutMs) => events.drain(reason, timeoutMs),
+      refreshModels: () => events.refreshModels(),
+    },
+  );
+
+  function end(result: SessionEnd): void {
+    if (state === "ended") return;
+    state = "ended";
+    timer?.cancel();
+    gate.open();
+    events.ended(result);
+  }
+
+  function cut(result: SessionEnd): void {
+    end(result);
+    // `close` would wait for an answer that a dead peer does not give.
+    socket.terminate();
+  }
+
+  /** The relay pings each 15 s, so that silence means a dead connection, which no event reports. */
+  function watch(): void {
+    timer?.cancel();
+    timer = clock.after(Math.max(lastHeard + PONG_TIMEOUT_MS - clock.now(), 0), () => {
+      if (clock.now() - lastHeard < PONG_TIMEOUT_MS) return watch();
+      cut({ kind: "lost", code: CLOSE.silent, reason: "the relay fell silent for 45 s" });
+    });
+  }
+
+  function hear(): void {
+    lastHeard = clock.now();
+  }
+
+  function close(code: number, reason: string): void {
+    if (state === "ended" || socket.readyState === WebSocket.CLOSED) return;
+    if (socket.readyState === WebSocket.CONNECTING) return cut({ kind: "lost", code, reason });
+    timer?.cancel();
+    timer = clock.after(CLOSE_TIMEOUT_MS, () => cut({ kind: "lost", code, reason }));
+    closing = { code, reason };
+    socket.close(code, cutReason(reason));
+  }
+
+  /** Nothing thrown may leave a socket handler: it would end the process. */
+  function guarded(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      const code = error instanceof ProtocolError ? error.closeCode : CLOSE.protocol;
+      close(code, messageOf(error));
+    }
+  }
+
+  timer = clock.after(HANDSHAKE_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
+
+  socket.addEventListener("open", () =>
+    guarded(() => {
+      if (state !== "dialing") return;
+      state = "registering";
+      hear();
+      timer?.cancel();
+      timer = clock.after(REGISTER_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
+      codec.register(events.registration());
+    }),
+  );
+  socket.addEventListener("message", ({ data }) =>
+    guarded(() => {
+      hear();
+      if (state === "ended") return;
+      codec.receive(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
+    }),
+  );
+  socket.addEventListener("ping", hear);
+  socket.addEventListener("pong", () => {
+    hear();
+    gate.look();
+  });
+  // Failures are reported by the close event, which always follows.
+  socket.addEventListener("error", () => {});
+  socket.addEventListener("close", (event) => {
+    const { code, reason } = closing ?? event;
+    if (state === "ready") end({ kind: "lost", code, reason });
+    else if (state === "registering") end({ kind: "failed", failure: { kind: "closed", code, reason } });
+    else if (state === "dialing") void explainRefusal();
+  });
+
+  /** The upgrade failed, and the socket does not say why: a plain request does. */
+  async function explainRefusal(): Promise<void> {
+    timer?.cancel();
+    const failure = (await probeLink(config)) ?? { kind: "closed", code: 1006, reason: "" };
+    end({ kind: "failed", failure });
+  }
+
+  return {
+    codec,
+    gate,
+    close,
+    terminate: () => cut({ kind: "lost", code: 1006, reason: "stopped" }),
+  };
+}
+
+/** A close reason holds at most 123 bytes of UTF-8 (RFC 6455 §5.5). */
+function cutReason(reason: string): string {
+  let text = reason;
+  while (Buffer.byteLength(text) > 123) text = text.slice(0, -1);
+  return text;
+}
