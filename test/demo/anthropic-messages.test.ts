@@ -22,7 +22,7 @@ describe("Messages", () => {
     });
     expect(whole.stop_reason).toBe("end_turn");
     const streamed = await backend.anthropic.messages.stream(request).finalMessage();
-    expect<unknown>(streamed.content).toEqual(whole.content);
+    expect(whole.content).toEqual(streamed.content);
     expect(streamed.usage).toEqual(whole.usage);
     expect(await backend.streamEnd()).toEqual({ outcome: "finished", tokens: whole.usage.output_tokens });
   });
