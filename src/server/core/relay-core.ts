@@ -263,18 +263,7 @@ export class RelayCore {
   }
 
   #tick(now: number): void {
-    const limit = this.#settings.requestTimeoutMs;
-    if (limit > 0) {
-      for (const request of this.#requests.values()) {
-        if (request.arrivedAt + limit > now) break;
-        this.#drop(request, "timeout", now);
-        this.#effects.push({
-          type: "refuse",
-          requestId: request.id,
-          refusal: { code: "request_timeout", afterMs: limit },
-        });
-      }
-    }
+    this.#endOverdue(now);
     for (const request of this.#queue.all()) {
       if (this.#queueDeadline(request) > now) continue;
       const offered = chooseWorker(this.registry.offering(request.model), request.needs, now).kind === "wait";
@@ -283,6 +272,28 @@ export class RelayCore {
     for (const worker of this.registry.values()) {
       // A rest that is over makes room that nothing else would announce.
       if (worker.restUntil > 0 && worker.restUntil <= now) this.#fill(worker, now);
+    }
+  }
+
+  #endOverdue(now: number): void {
+    const limit = this.#settings.requestTimeoutMs;
+    if (limit === 0) return;
+    const overdue: CoreRequest[] = [];
+    for (const request of this.#requests.values()) {
+      if (request.arrivedAt + limit > now) break;
+      overdue.push(request);
+    }
+    // Those that wait first: a slot that becomes free must not go to one of them.
+    const waiting = overdue.filter((request) => request.state.phase === "queued");
+    for (const request of waiting) this.#refuse(request, { code: "request_timeout", afterMs: limit });
+    for (const request of overdue) {
+      if (request.state.phase === "queued") continue;
+      this.#drop(request, "timeout", now);
+      this.#effects.push({
+        type: "refuse",
+        requestId: request.id,
+        refusal: { code: "request_timeout", afterMs: limit },
+      });
     }
   }
 

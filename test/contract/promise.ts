@@ -1,0 +1,65 @@
+import { expect } from "bun:test";
+import type { RawWorker } from "../support/raw-worker.ts";
+import type { RelayKind, TestRelay } from "../support/relays.ts";
+
+/** One thing that every relay does, in whatever way it runs. */
+export interface ContractPromise {
+  title: string;
+  keep(kind: RelayKind): Promise<void>;
+}
+
+export const CHAT = "/v1/chat/completions";
+
+/** A chat request as a client sends it. */
+export function chat(
+  relay: TestRelay,
+  more: Record<string, unknown> = {},
+  init: RequestInit = {},
+): Promise<Response> {
+  return relay.fetch(CHAT, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: "m", messages: [{ role: "user", content: "hi" }], ...more }),
+    ...init,
+  });
+}
+
+/** Asserts an error in OpenAI's shape. */
+export async function expectError(
+  response: Response,
+  status: number,
+  code: string,
+): Promise<{ message: string }> {
+  const body = (await response.json()) as {
+    error: { message: string; type: string; code: string; param: null };
+  };
+  expect({ status: response.status, code: body.error?.code }).toEqual({ status, code });
+  expect(body).toEqual({
+    error: { message: expect.any(String), type: expect.any(String), param: null, code },
+  });
+  expect(response.headers.get("x-request-id")).toBeTruthy();
+  expect(response.headers.get("x-modelrelay-error")).toMatch(/^(relay|worker|backend)$/);
+  return body.error;
+}
+
+/** A worker that offers "m", registered. */
+export async function readyWorker(
+  relay: TestRelay,
+  more: Record<string, unknown> = {},
+  models = ["m"],
+): Promise<RawWorker> {
+  const worker = await relay.worker();
+  await worker.register(models, more);
+  return worker;
+}
+
+/** Waits until the relay's own status says so; every look is one request, and each waits for the last. */
+export async function healthShows<T extends Record<string, unknown>>(
+  relay: TestRelay,
+  when: (health: T) => boolean,
+): Promise<T> {
+  for (;;) {
+    const health = (await (await relay.fetch("/health")).json()) as T;
+    if (when(health)) return health;
+  }
+}
