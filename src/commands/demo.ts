@@ -1,0 +1,98 @@
+import { systemClock } from "../base/clock.ts";
+import { createLog } from "../base/log.ts";
+import { commandNode, surroundings, type Command, type RunContext } from "./command.ts";
+import { checkDemo, demoOptions, type DemoConfig } from "./demo-options.ts";
+import type { OptionTable } from "./options.ts";
+import { readConfig } from "./read-config.ts";
+import { serveOptions } from "./serve-options.ts";
+import { stopRequested } from "./signals.ts";
+import { workerOptions } from "./worker-options.ts";
+
+/** What a command would use if nobody had set anything. */
+function defaultsOf<T extends OptionTable>(command: string, table: T) {
+  return readConfig(command, table, { args: [], around: surroundings({}) }).config;
+}
+
+function greeting(url: string, backend: string, model: string): string {
+  return `${backend}
+
+The relay listens on ${url}. Try it:
+
+  curl -N ${url}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"model":"${model}","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
+
+With the OpenAI SDK for Python:
+
+  from openai import OpenAI
+  client = OpenAI(base_url="${url}/v1", api_key="none")
+  answer = client.chat.completions.create(model="${model}", messages=[{"role": "user", "content": "Hello"}])
+  print(answer.choices[0].message.content)
+
+Ctrl+C ends it.
+`;
+}
+
+/** A relay, a worker and, where no inference server is found, a built-in model, until it is told to stop. */
+async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoOptions>): Promise<number> {
+  const log = createLog(config.logLevel);
+  const [
+    { startRelay },
+    { startWorker },
+    { describeBackend, findBackend },
+    { DEMO_MODEL },
+    { startDemoBackend },
+  ] = await Promise.all([
+    import("../server/index.ts"),
+    import("../worker/index.ts"),
+    import("../worker/discover.ts"),
+    import("../demo/model.ts"),
+    import("../demo/server.ts"),
+  ]);
+  const found = await findBackend();
+  const workerSecret = crypto.randomUUID();
+  const relayConfig = { ...defaultsOf("serve", serveOptions), listen: config.listen, workerSecret };
+  const relay = startRelay(relayConfig, { clock: systemClock, log });
+  const model = found === undefined ? startDemoBackend() : undefined;
+  const { backendApiKey: _, ...workerDefaults } = defaultsOf("worker", workerOptions);
+  const workerConfig = {
+    ...workerDefaults,
+    proxyUrl: relay.url,
+    workerSecret,
+    workerName: "demo",
+    maxConcurrency: 8,
+    backendUrl: found?.url ?? model?.url,
+  };
+  const registered = Promise.withResolvers<void>();
+  const worker = startWorker(workerConfig, {
+    clock: systemClock,
+    log,
+    onEvent: (event) => {
+      if (event.kind === "registered" && event.models.length > 0) registered.resolve();
+    },
+  });
+  const about =
+    found === undefined
+      ? `No inference server was found on this machine, so a built-in model answers: ${DEMO_MODEL}. It only repeats what it is told.`
+      : describeBackend(found);
+  void registered.promise.then(() =>
+    terminal.out(greeting(relay.url, about, found?.models[0] ?? DEMO_MODEL)),
+  );
+  const code = await stopRequested({
+    async onFirst() {
+      await Promise.all([relay.drain(), worker.drain()]);
+    },
+  });
+  await model?.stop();
+  return code;
+}
+
+export const demoCommand: Command<typeof demoOptions> = {
+  name: "demo",
+  summary: "Relay, worker and, where no inference server is found, a built-in model, in one process",
+  examples: [{ line: "modelrelay demo", does: "Serve on 127.0.0.1:8080 and print requests to paste" }],
+  options: demoOptions,
+  check: checkDemo,
+  run: runDemo,
+};
+
+export default commandNode(demoCommand);

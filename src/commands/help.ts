@@ -1,0 +1,97 @@
+import { settingsOf, type OptionTable, type Setting } from "./options.ts";
+
+/** What the help says about a command besides its options. */
+export interface CommandText {
+  name: string;
+  /** One line, without a final period. */
+  summary: string;
+  /** A command line each, with what it does. */
+  examples: readonly { line: string; does: string }[];
+}
+
+/** Columns of the help; flags that are wider get a line of their own. */
+const FLAG_WIDTH = 30;
+const LINE_WIDTH = 100;
+
+/** `--listen HOST:PORT`, `--[no-]check`. */
+export function flagText({ flag, option, isFileOfSecret }: Setting): string {
+  if (option.kind === "switch") return `--[no-]${flag}`;
+  return `--${flag} ${isFileOfSecret ? "FILE" : (option.hint ?? "VALUE")}`;
+}
+
+/** The default in words, or `undefined` where a setting may be left out. */
+export function defaultText({ option, isFileOfSecret }: Setting): string | undefined {
+  if (isFileOfSecret) return undefined;
+  return option.defaultText ?? (typeof option.default === "string" ? option.default : undefined);
+}
+
+export function helpText({ option, flag, isFileOfSecret }: Setting): string {
+  return isFileOfSecret ? `File whose content is ${flag.replace(/-file$/, "")}` : option.help;
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1);
+    if (line === undefined || line.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines;
+}
+
+function entry(left: string, paragraphs: readonly string[]): string {
+  const lines = paragraphs.flatMap((text) => wrap(text, LINE_WIDTH - FLAG_WIDTH));
+  const head =
+    left.length + 4 > FLAG_WIDTH ? [`  ${left}`] : [`  ${left}`.padEnd(FLAG_WIDTH) + (lines.shift() ?? "")];
+  return [...head, ...lines.map((line) => " ".repeat(FLAG_WIDTH) + line)].join("\n");
+}
+
+function flagEntry(setting: Setting): string {
+  const preset = defaultText(setting);
+  const facts = [
+    ...(setting.env === undefined ? [] : [setting.env]),
+    ...(preset === undefined ? [] : [`default: ${preset}`]),
+  ];
+  return entry(flagText(setting), [
+    helpText(setting),
+    ...(facts.length === 0 ? [] : [`[${facts.join("; ")}]`]),
+  ]);
+}
+
+export function commandHelp({ name, summary, examples }: CommandText, table: OptionTable): string {
+  return `Usage: modelrelay ${name} [flags]
+
+${summary}.
+
+Flags:
+${settingsOf(table).map(flagEntry).join("\n")}
+${entry("-h, --help", ["This text"])}
+
+Examples:
+${examples.map(({ line, does }) => `  ${line}\n      ${does}`).join("\n")}
+
+A setting is taken from its flag, else from the environment variable in brackets, else from the table
+[${name}] of the file that --config names (the key is the flag without dashes), else from its default.
+Durations are written 30s, 5m, 1h30m, or as seconds; sizes 64KiB, 128MiB, or as bytes.
+`;
+}
+
+export function rootHelp(version: string, commands: readonly CommandText[]): string {
+  const entries = [
+    ...commands.map(({ name, summary }) => entry(name, [summary])),
+    entry("help [command]", ["What a command does and its flags"]),
+  ];
+  return `modelrelay ${version}: one public address for models that run on private machines
+
+Usage: modelrelay <command> [flags]
+
+Commands:
+${entries.join("\n")}
+
+Flags:
+${entry("-h, --help", ["This text"])}
+${entry("-v, --version", ["Version, commit and platform"])}
+
+Start with: modelrelay demo
+`;
+}

@@ -1,0 +1,94 @@
+import { runCommand, type CommandDef } from "citty";
+import { commit, platform, version } from "../base/build-info.ts";
+import { UsageError } from "../base/errors.ts";
+import type { Terminal } from "./command.ts";
+import { reportFailure } from "./failure.ts";
+import { shown, shownName, unknownName } from "./wording.ts";
+
+interface CommandModule {
+  default: CommandDef;
+}
+
+/** Each command is loaded when it is asked for: `--version` must not wait for a relay to load. */
+const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+  serve: () => import("./serve.ts"),
+  worker: () => import("./worker.ts"),
+  demo: () => import("./demo.ts"),
+};
+
+const LISTING = "modelrelay --help";
+
+function refuseRest(rest: readonly string[], after: string): void {
+  if (rest[0] === undefined) return;
+  throw new UsageError(`Cannot use ${shown(rest[0])}: nothing may follow "modelrelay ${after}"`, {
+    action: `See all with: ${LISTING}`,
+  });
+}
+
+function commandNamed(name: string): () => Promise<CommandModule> {
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (load !== undefined) return load;
+  throw unknownName(
+    `Cannot run ${shown(name)}: modelrelay has no such command`,
+    name,
+    [...Object.keys(COMMANDS), "help", "--version"],
+    LISTING,
+  );
+}
+
+async function runNamed(name: string, rawArgs: string[], terminal: Terminal): Promise<number> {
+  const { default: node } = await commandNamed(name)();
+  const { result } = await runCommand(node, { rawArgs, data: terminal });
+  return result as number;
+}
+
+async function showRootHelp(terminal: Terminal): Promise<number> {
+  const { rootHelp } = await import("./help.ts");
+  const { ALL_COMMANDS } = await import("./all-commands.ts");
+  await terminal.out(rootHelp(version, ALL_COMMANDS));
+  return 0;
+}
+
+async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {
+  const [first, ...rest] = args;
+  switch (first) {
+    case undefined:
+    case "--help":
+    case "-h":
+      refuseRest(rest, first ?? "");
+      return showRootHelp(terminal);
+    case "--version":
+    case "-v":
+    case "-V":
+      refuseRest(rest, first);
+      await terminal.out(`modelrelay ${version} (${commit}, ${platform})\n`);
+      return 0;
+    case "help": {
+      const [name, ...more] = rest;
+      if (name === undefined || name.startsWith("-")) return showRootHelp(terminal);
+      refuseRest(more, `help ${name}`);
+      return runNamed(name, ["--help"], terminal);
+    }
+  }
+  if (first.startsWith("-")) {
+    const flag = first.split("=")[0] ?? first;
+    const problem = `Cannot use flag ${shownName(flag)} here: the command comes first, as in modelrelay serve ${shownName(flag)}`;
+    throw unknownName(problem, flag, ["--help", "--version"], LISTING);
+  }
+  return runNamed(first, rest, terminal);
+}
+
+/**
+ * Runs the program.
+ *
+ * @param args without the executable and the script
+ * @returns the exit code; every failure has been told by then
+ */
+export async function main(args: readonly string[], terminal: Terminal): Promise<number> {
+  try {
+    return await dispatch(args, terminal);
+  } catch (thrown) {
+    const withStack = /^(debug|trace)$/i.test(terminal.env["LOG_LEVEL"] ?? "");
+    return reportFailure(thrown, terminal.err, withStack);
+  }
+}

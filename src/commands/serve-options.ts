@@ -1,0 +1,173 @@
+import { UsageError } from "../base/errors.ts";
+import { LOG_LEVELS } from "../base/log.ts";
+import { MAX_WORKER_NAME } from "../protocol/limits.ts";
+import { defaultDataDir } from "./data-dir.ts";
+import { defineOptions, type Config } from "./options.ts";
+import type { Reading } from "./read-config.ts";
+import {
+  duration,
+  integer,
+  isLoopback,
+  label,
+  listenAddress,
+  oneOf,
+  onOff,
+  origins,
+  path,
+  secret,
+  size,
+} from "./value-kinds.ts";
+
+export const serveOptions = defineOptions({
+  listen: {
+    env: "LISTEN_ADDR",
+    default: "127.0.0.1:8080",
+    hint: "HOST:PORT",
+    help: "Address to listen on; port 0 takes a free one",
+    schema: listenAddress,
+  },
+  workerSecret: {
+    env: "WORKER_SECRET",
+    secret: true,
+    hint: "SECRET",
+    help: "Secret that workers must show",
+    defaultText: "made at the first start and kept in the data directory",
+    schema: secret,
+  },
+  allowAnonymous: {
+    env: "MODELRELAY_ALLOW_ANONYMOUS",
+    kind: "switch",
+    default: "false",
+    help: "Let anyone who can reach the address use the models, without a key",
+    schema: onOff,
+  },
+  provider: {
+    env: "PROVIDER_NAME",
+    default: "local",
+    hint: "NAME",
+    help: "Provider name of workers that state none",
+    schema: label(MAX_WORKER_NAME),
+  },
+  maxQueueLen: {
+    env: "MAX_QUEUE_LEN",
+    default: "100",
+    hint: "NUMBER",
+    reload: true,
+    help: "Requests that may wait for a worker; one more is refused with 503",
+    schema: integer(0, 1_000_000),
+  },
+  queueTimeoutMs: {
+    flag: "queue-timeout",
+    env: "QUEUE_TIMEOUT_SECS",
+    default: "30s",
+    hint: "DURATION",
+    reload: true,
+    help: "Longest wait of a request for a worker",
+    schema: duration,
+  },
+  requestTimeoutMs: {
+    flag: "request-timeout",
+    env: "REQUEST_TIMEOUT_SECS",
+    default: "300s",
+    hint: "DURATION",
+    reload: true,
+    help: "Longest time of a whole request; 0 for no limit",
+    schema: duration,
+  },
+  maxBody: {
+    env: "MAX_BODY",
+    default: "128MiB",
+    hint: "SIZE",
+    reload: true,
+    help: "Largest request body",
+    schema: size,
+  },
+  maxInflightBytes: {
+    env: "MAX_INFLIGHT_BYTES",
+    default: "1GiB",
+    hint: "SIZE",
+    help: "Request bodies held at once, all together",
+    schema: size,
+  },
+  maxResponseBuffer: {
+    env: "MAX_RESPONSE_BUFFER",
+    default: "64MiB",
+    hint: "SIZE",
+    help: "Held for one client that does not read; beyond it that client is cut off",
+    schema: size,
+  },
+  sseKeepaliveMs: {
+    flag: "sse-keepalive",
+    env: "SSE_KEEPALIVE_SECS",
+    default: "15s",
+    hint: "DURATION",
+    reload: true,
+    help: "Silence on a stream before a keep-alive is sent; 0 for none",
+    schema: duration,
+  },
+  corsOrigin: {
+    env: "CORS_ORIGIN",
+    kind: "list",
+    default: "*",
+    hint: "ORIGIN",
+    reload: true,
+    help: "Web origins that may call /v1/*, with commas between them",
+    schema: origins,
+  },
+  drainTimeoutMs: {
+    flag: "drain-timeout",
+    env: "DRAIN_TIMEOUT_SECS",
+    default: "30s",
+    hint: "DURATION",
+    reload: true,
+    help: "Time that running requests get to finish when the relay is stopped",
+    schema: duration,
+  },
+  dataDir: {
+    env: "MODELRELAY_DATA_DIR",
+    default: defaultDataDir,
+    defaultText: "the platform's place; /var/lib/modelrelay under systemd",
+    hint: "DIR",
+    help: "Directory for all that the relay keeps",
+    schema: path,
+  },
+  logLevel: {
+    env: "LOG_LEVEL",
+    default: "info",
+    hint: "LEVEL",
+    reload: true,
+    help: "Least serious lines that are written to stderr",
+    schema: oneOf(LOG_LEVELS),
+  },
+  config: {
+    env: "MODELRELAY_CONFIG",
+    inFile: false,
+    hint: "FILE",
+    help: "TOML file with the settings under [serve]",
+    schema: path,
+  },
+});
+
+/** Times in ms, sizes in bytes. */
+export type ServeConfig = Config<typeof serveOptions>;
+
+/** @throws {UsageError} if settings that are each valid make no sense, or are not safe, together */
+export function checkServe({ config, origins: from }: Reading<typeof serveOptions>): void {
+  const { host } = config.listen;
+  if (!isLoopback(host) && !config.allowAnonymous) {
+    const shown = host === "::" ? "every address of this machine" : `"${host}"`;
+    throw new UsageError(
+      `Cannot listen on ${shown} (${from.listen}): other machines can reach it, and this version has no API keys yet, so anyone there could use the models`,
+      {
+        action:
+          "Listen on 127.0.0.1 behind something that checks who calls, or say --allow-anonymous (MODELRELAY_ALLOW_ANONYMOUS=true) to mean it",
+      },
+    );
+  }
+  if (config.maxBody > config.maxInflightBytes) {
+    throw new UsageError(
+      `Cannot allow a body of ${config.maxBody} bytes (max-body, ${from.maxBody}): all bodies together may take only ${config.maxInflightBytes} (max-inflight-bytes, ${from.maxInflightBytes})`,
+      { action: "Lower --max-body or raise --max-inflight-bytes" },
+    );
+  }
+}
