@@ -74,14 +74,15 @@ async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoO
     found === undefined
       ? `No inference server was found on this machine, so a built-in model answers: ${DEMO_MODEL}. It only repeats what it is told.`
       : describeBackend(found);
-  void registered.promise.then(() =>
-    terminal.out(greeting(relay.url, about, found?.models[0] ?? DEMO_MODEL)),
-  );
-  const code = await stopRequested({
+  const ended = stopRequested({
     async onFirst() {
       await Promise.all([relay.drain(), worker.drain()]);
     },
   });
+  void registered.promise.then(() =>
+    terminal.out(greeting(relay.url, about, found?.models[0] ?? DEMO_MODEL)),
+  );
+  const code = await ended;
   await model?.stop();
   return code;
 }

@@ -8,6 +8,9 @@ import { keepSecret } from "./worker-secret.ts";
 
 type ServeTable = typeof serveOptions;
 
+/** A path as a shell takes it; the platform's place for data has a space in it on macOS. */
+const shellPath = (path: string): string => (/^[\w./:\\-]+$/.test(path) ? path : `"${path}"`);
+
 /** Runs the relay until it is told to stop. */
 async function runServe(config: ServeConfig, { terminal, reread }: RunContext<ServeTable>): Promise<number> {
   const log = createAdjustableLog(config.logLevel);
@@ -15,13 +18,7 @@ async function runServe(config: ServeConfig, { terminal, reread }: RunContext<Se
   const workerSecret = config.workerSecret ?? kept?.secret ?? "";
   const { startRelay } = await import("../server/index.ts");
   const relay = startRelay({ ...config, workerSecret }, { clock: systemClock, log });
-  log.info("The relay listens", { url: relay.url });
-  if (kept !== undefined) {
-    terminal.err(
-      `Workers connect with: modelrelay worker --proxy-url ${relay.url} --worker-secret-file ${kept.path}\n`,
-    );
-  }
-  return stopRequested({
+  const ended = stopRequested({
     async onFirst(signal) {
       log.info("Finishing what runs; a second signal ends at once", { signal });
       await relay.drain();
@@ -39,6 +36,14 @@ async function runServe(config: ServeConfig, { terminal, reread }: RunContext<Se
       }
     },
   });
+  // Whoever reads this may send a signal at once.
+  log.info("The relay listens", { url: relay.url });
+  if (kept !== undefined) {
+    terminal.err(
+      `Workers connect with: modelrelay worker --proxy-url ${relay.url} --worker-secret-file ${shellPath(kept.path)}\n`,
+    );
+  }
+  return ended;
 }
 
 export const serveCommand: Command<ServeTable> = {

@@ -1,20 +1,37 @@
 import { systemClock } from "../base/clock.ts";
 import { UsageError } from "../base/errors.ts";
-import { createLog, type Log } from "../base/log.ts";
-import type * as workerModule from "../worker/index.ts";
-import { commandNode, type Command } from "./command.ts";
+import { createLog } from "../base/log.ts";
+import type { CheckResult } from "../worker/check.ts";
+import type { WorkerConfig as RunningConfig } from "../worker/config.ts";
+import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
 import { stopRequested } from "./signals.ts";
 import { workerOptions, type WorkerConfig } from "./worker-options.ts";
 
-/** What `worker --check` calls: prints each step, and says whether all of them passed. */
-interface Checks {
-  checkWorker?(
-    config: workerModule.WorkerConfig,
-    parts: { clock: typeof systemClock; log: Log },
-  ): Promise<boolean>;
+const VERDICT_WIDTH = 5;
+const STEP_WIDTH = 20;
+
+/** One step of `worker --check`, with what to do under it if it failed. */
+export function checkLine({ step, ok, target, details, action }: CheckResult): string {
+  const verdict = ok === undefined ? "skip" : ok ? "ok" : "FAIL";
+  const head = `${verdict.padEnd(VERDICT_WIDTH)} ${step.padEnd(STEP_WIDTH)} ${target === "" ? "" : `${target}: `}${details}\n`;
+  return action === undefined ? head : `${head}${" ".repeat(VERDICT_WIDTH + 1)}→ ${action}\n`;
 }
 
-function withSecret({ backendApiKey, workerSecret, ...rest }: WorkerConfig): workerModule.WorkerConfig {
+/** @returns 0 if nothing failed, else 1 */
+async function runChecks(config: RunningConfig, terminal: Terminal): Promise<number> {
+  const { checkWorker } = await import("../worker/check.ts");
+  let printed = Promise.resolve();
+  const results = await checkWorker(config, {
+    clock: systemClock,
+    onResult: (result) => {
+      printed = printed.then(() => terminal.out(checkLine(result)));
+    },
+  });
+  await printed;
+  return results.some(({ ok }) => ok === false) ? 1 : 0;
+}
+
+function withSecret({ backendApiKey, workerSecret, ...rest }: WorkerConfig): RunningConfig {
   if (workerSecret === undefined) {
     throw new UsageError("Cannot connect to a relay without its worker secret: worker-secret is not set", {
       action:
@@ -25,16 +42,17 @@ function withSecret({ backendApiKey, workerSecret, ...rest }: WorkerConfig): wor
 }
 
 /** Serves until it is told to stop, or until the relay turns it away for good. */
-async function runWorker(settings: WorkerConfig): Promise<number> {
+async function runWorker(
+  settings: WorkerConfig,
+  { terminal }: RunContext<typeof workerOptions>,
+): Promise<number> {
   const config = withSecret(settings);
+  if (settings.check) return runChecks(config, terminal);
   const { ensureHttpLimit } = await import("../worker/http-limit.ts");
   await ensureHttpLimit();
   const log = createLog(settings.logLevel);
-  const module: typeof workerModule & Checks = await import("../worker/index.ts");
-  if (settings.check && module.checkWorker !== undefined) {
-    return (await module.checkWorker(config, { clock: systemClock, log })) ? 0 : 1;
-  }
-  const worker = module.startWorker(config, { clock: systemClock, log });
+  const { startWorker } = await import("../worker/index.ts");
+  const worker = startWorker(config, { clock: systemClock, log });
   const stopped = stopRequested({
     async onFirst(signal) {
       log.info("Finishing what runs; a second signal ends at once", { signal });

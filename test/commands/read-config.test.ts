@@ -1,0 +1,235 @@
+import { describe, expect, test } from "bun:test";
+import { serveOptions } from "../../src/commands/serve-options.ts";
+import { workerOptions } from "../../src/commands/worker-options.ts";
+import { compareConfig } from "../../src/commands/read-config.ts";
+import { mistake, reader, TempDir } from "./reading.ts";
+
+const serve = reader("serve", serveOptions);
+const worker = reader("worker", workerOptions);
+
+describe("Settings", () => {
+  test("serve has the documented defaults", () => {
+    expect(serve([]).config).toEqual({
+      listen: { host: "127.0.0.1", port: 8080 },
+      workerSecret: undefined,
+      allowAnonymous: false,
+      provider: "local",
+      maxQueueLen: 100,
+      queueTimeoutMs: 30_000,
+      requestTimeoutMs: 300_000,
+      maxBody: 134_217_728,
+      maxInflightBytes: 1_073_741_824,
+      maxResponseBuffer: 67_108_864,
+      sseKeepaliveMs: 15_000,
+      corsOrigin: ["*"],
+      drainTimeoutMs: 30_000,
+      dataDir: "/home/ada/.local/share/modelrelay",
+      logLevel: "info",
+      config: undefined,
+    });
+  });
+
+  test("worker has the documented defaults", () => {
+    expect(worker([]).config).toEqual({
+      proxyUrl: "http://127.0.0.1:8080",
+      workerSecret: undefined,
+      backendUrl: undefined,
+      backendApiKey: undefined,
+      models: { all: true, names: [] },
+      maxConcurrency: 1,
+      workerName: "gpu-box",
+      provider: "local",
+      firstByteTimeoutMs: 0,
+      idleTimeoutMs: 0,
+      drainTimeoutMs: 30_000,
+      check: false,
+      logLevel: "info",
+      config: undefined,
+    });
+  });
+
+  test("a flag wins over the environment, that over the file, that over the default", () => {
+    using dir = new TempDir();
+    const file = dir.write("relay.toml", "[serve]\nmax-queue-len = 1\n");
+    const two = { MAX_QUEUE_LEN: "2" };
+    const read = (args: string[], env: Record<string, string> = {}) => {
+      const { config, origins } = serve(args, env);
+      return [config.maxQueueLen, origins.maxQueueLen];
+    };
+    expect([
+      read(["--config", file, "--max-queue-len", "3"], two),
+      read(["--config", file], two),
+      read(["--config", file]),
+      read([]),
+    ]).toEqual([
+      [3, "flag --max-queue-len"],
+      [2, "environment variable MAX_QUEUE_LEN"],
+      [1, `"${file}" key [serve].max-queue-len`],
+      [100, "default"],
+    ]);
+  });
+
+  test("an empty environment variable counts as not set", () => {
+    expect(serve([], { LISTEN_ADDR: "", WORKER_SECRET: "", WORKER_SECRET_FILE: "" }).config).toEqual(
+      serve([]).config,
+    );
+  });
+
+  test("the names that operators use in the environment are all read", () => {
+    const { config } = serve([], {
+      LISTEN_ADDR: "[::1]:0",
+      WORKER_SECRET: "s",
+      PROVIDER_NAME: "p",
+      MAX_QUEUE_LEN: "0",
+      QUEUE_TIMEOUT_SECS: "1",
+      REQUEST_TIMEOUT_SECS: "0",
+      LOG_LEVEL: "DEBUG",
+      MODELRELAY_DATA_DIR: "/srv/mr",
+      MAX_BODY: "1MiB",
+      MAX_INFLIGHT_BYTES: "2MiB",
+      MAX_RESPONSE_BUFFER: "4096",
+      SSE_KEEPALIVE_SECS: "2.5",
+      MODELRELAY_ALLOW_ANONYMOUS: "yes",
+      CORS_ORIGIN: "none",
+      DRAIN_TIMEOUT_SECS: "5m",
+    });
+    expect(config).toEqual({
+      listen: { host: "::1", port: 0 },
+      workerSecret: "s",
+      allowAnonymous: true,
+      provider: "p",
+      maxQueueLen: 0,
+      queueTimeoutMs: 1_000,
+      requestTimeoutMs: 0,
+      maxBody: 1_048_576,
+      maxInflightBytes: 2_097_152,
+      maxResponseBuffer: 4_096,
+      sseKeepaliveMs: 2_500,
+      corsOrigin: [],
+      drainTimeoutMs: 300_000,
+      dataDir: "/srv/mr",
+      logLevel: "debug",
+      config: undefined,
+    });
+  });
+
+  test("a bad value in the environment names the variable", () => {
+    expect(mistake(() => serve([], { MAX_QUEUE_LEN: "many" }))).toEqual({
+      message:
+        'Cannot use "many" as max-queue-len (environment variable MAX_QUEUE_LEN): expected a whole number from 0 to 1000000',
+      action: undefined,
+    });
+  });
+
+  test("a password in an address is not shown", () => {
+    const { message } = mistake(() => worker(["--proxy-url", "ftp://ada:hunter2@relay.example.com"]));
+    expect(message).toBe(
+      'Cannot use "ftp://…@relay.example.com" as proxy-url (flag --proxy-url): expected an http:// or https:// address',
+    );
+  });
+});
+
+describe("Secrets", () => {
+  test("a secret is read from a file without the newline at its end", () => {
+    using dir = new TempDir();
+    const unix = dir.write("unix", "two words \n");
+    const windows = dir.write("windows", "s3cret\r\n");
+    expect([
+      worker(["--worker-secret-file", unix]).config.workerSecret,
+      worker([], { WORKER_SECRET_FILE: windows }).config.workerSecret,
+      worker([], { BACKEND_API_KEY_FILE: windows }).config.backendApiKey,
+    ]).toEqual(["two words ", "s3cret", "s3cret"]);
+  });
+
+  test("a secret and its file from one source are refused, naming both", () => {
+    using dir = new TempDir();
+    const file = dir.write("secret", "from-file");
+    const toml = dir.write("w.toml", `[worker]\nworker-secret = "in-toml"\nworker-secret-file = "${file}"\n`);
+    const messages = [
+      mistake(() => worker(["--worker-secret", "hunter2", `--worker-secret-file=${file}`])),
+      mistake(() => worker([], { WORKER_SECRET: "hunter2", WORKER_SECRET_FILE: file })),
+      mistake(() => worker(["--config", toml])),
+    ].map(({ message }) => message);
+    expect(messages).toEqual([
+      "Cannot use flag --worker-secret and flag --worker-secret-file together: each gives worker-secret",
+      "Cannot use environment variable WORKER_SECRET and environment variable WORKER_SECRET_FILE together: each gives worker-secret",
+      `Cannot use "${toml}" key [worker].worker-secret and "${toml}" key [worker].worker-secret-file together: each gives worker-secret`,
+    ]);
+  });
+
+  test("a flag wins over the environment for a secret too, in whichever form", () => {
+    using dir = new TempDir();
+    const file = dir.write("secret", "from-file");
+    expect([
+      worker(["--worker-secret-file", file], { WORKER_SECRET: "from-env" }).config.workerSecret,
+      worker(["--worker-secret", "typed"], { WORKER_SECRET_FILE: file }).config.workerSecret,
+    ]).toEqual(["from-file", "typed"]);
+  });
+
+  test("a secret that cannot be used is not shown", () => {
+    using dir = new TempDir();
+    const file = dir.write("secret", "hunter2\nhunter3\n");
+    const expected = "expected at least one character, all on one line";
+    const messages = [
+      mistake(() => worker(["--worker-secret", "hunter2\u0007"])),
+      mistake(() => worker([], { BACKEND_API_KEY: "hunter2\n" })),
+      mistake(() => worker(["--worker-secret-file", file])),
+    ].map(({ message }) => message);
+    expect(messages).toEqual([
+      `Cannot use the value as worker-secret (flag --worker-secret): ${expected}`,
+      `Cannot use the value as backend-api-key (environment variable BACKEND_API_KEY): ${expected}`,
+      `Cannot use the value as worker-secret ("${file}", flag --worker-secret-file): ${expected}`,
+    ]);
+  });
+
+  test("a secret file that is missing or empty is named", () => {
+    using dir = new TempDir();
+    const empty = dir.write("empty", "\n");
+    expect([
+      mistake(() => worker([], { WORKER_SECRET_FILE: `${dir.path}/none` })).message,
+      mistake(() => worker(["--worker-secret-file", dir.path])).message,
+      mistake(() => worker(["--worker-secret-file", empty])).message,
+    ]).toEqual([
+      `Cannot read the file of worker-secret "${dir.path}/none" (environment variable WORKER_SECRET_FILE): no such file`,
+      `Cannot read the file of worker-secret "${dir.path}" (flag --worker-secret-file): it is a directory`,
+      `Cannot use the file "${empty}" (flag --worker-secret-file): it is empty`,
+    ]);
+  });
+});
+
+describe("Reading again", () => {
+  test("tells what changes at once from what needs a restart", () => {
+    const before = serve([]).config;
+    const after = serve([
+      "--max-queue-len=5",
+      "--cors-origin=none",
+      "--listen=127.0.0.1:9",
+      "--worker-secret=x",
+    ]).config;
+    expect(compareConfig(serveOptions, before, after)).toEqual({
+      changed: { maxQueueLen: 5, corsOrigin: [] },
+      needsRestart: ["listen", "worker-secret"],
+    });
+  });
+
+  test("finds no difference between equal values that were read twice", () => {
+    expect(compareConfig(serveOptions, serve([]).config, serve([]).config)).toEqual({
+      changed: {},
+      needsRestart: [],
+    });
+  });
+
+  test("exactly the settings that are safe to change are marked", () => {
+    const marked = Object.entries(serveOptions).flatMap(([key, option]) => ("reload" in option ? [key] : []));
+    expect(marked.toSorted()).toEqual([
+      "corsOrigin",
+      "drainTimeoutMs",
+      "logLevel",
+      "maxBody",
+      "maxQueueLen",
+      "queueTimeoutMs",
+      "requestTimeoutMs",
+      "sseKeepaliveMs",
+    ]);
+  });
+});
