@@ -259,7 +259,7 @@ export const requestPromises: ContractPromise[] = [
   {
     title: "refuses what would pass the bytes it may hold for all, and recovers",
     async keep(kind) {
-      await using relay = await kind.start({ maxInflightBytes: 3_000 });
+      await using relay = await kind.start({ maxInflightBytes: 3_000, maxBody: 3_000 });
       const worker = await readyWorker(relay, { max_concurrent: 2 });
       const first = chat(relay, { pad: "x".repeat(2_000) });
       const request = await worker.next("request");
