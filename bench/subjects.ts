@@ -1,0 +1,107 @@
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { messageOf, Problem } from "../src/base/errors.ts";
+import { type Child, awaitReady, startChild } from "./child.ts";
+import { encodeQuestion } from "./completion.ts";
+import { nginxVersion, startNginx } from "./nginx.ts";
+import type { Options, Peer } from "./options.ts";
+import { startRelay } from "./relay.ts";
+import type { Subject } from "./subject.ts";
+
+/** Time for a peer to answer its first request. */
+const PEER_READY_MS = 20_000;
+
+/** Everything a run starts: the backend and what stands before it. */
+export interface Subjects extends AsyncDisposable {
+  readonly all: readonly Subject[];
+  readonly backendPid: number;
+}
+
+async function startBackendProcess(port: number, workDir: string): Promise<{ child: Child; url: URL }> {
+  const child = startChild(
+    "backend",
+    [process.execPath, join(import.meta.dir, "backend.ts"), "--port", String(port)],
+    workDir,
+  );
+  try {
+    const url = await awaitReady(
+      "the backend",
+      [child],
+      10_000,
+      async () => /listening on (\S+)/.exec(child.output())?.[1],
+    );
+    return { child, url: new URL(url) };
+  } catch (error) {
+    await child[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function awaitPeer(peer: Peer): Promise<Subject> {
+  const body = encodeQuestion({ responseBytes: 16 }, false, 300);
+  await awaitReady(`peer ${peer.name} at ${peer.baseUrl}`, [], PEER_READY_MS, async () => {
+    const reply = await fetch(`${peer.baseUrl}/v1/chat/completions`, {
+      method: "POST",
+      body,
+      headers: { "content-type": "application/json" },
+      proxy: false,
+    });
+    return reply.ok && (await reply.text()).includes("chatcmpl-bench") ? true : undefined;
+  });
+  return {
+    name: peer.name,
+    baseUrl: peer.baseUrl,
+    processes: peer.pids.length === 0 ? {} : { peer: peer.pids },
+    stop: async () => {},
+  };
+}
+
+/** The executables to measure, by subject name; those that are not there are told to `note`. */
+function binariesOf(options: Options, note: (text: string) => void): { name: string; path: string }[] {
+  const own = process.env["MODELRELAY_BINARY"] ?? join(import.meta.dir, "..", "dist", "modelrelay");
+  return [{ name: "relay", path: own }, ...options.binaries]
+    .map(({ name, path }) => ({ name, path: resolve(path) }))
+    .filter(({ name, path }) => {
+      if (!existsSync(path)) note(`${name} is not measured: there is no ${path}. Run: bun run build`);
+      return existsSync(path);
+    });
+}
+
+/**
+ * Starts the backend and every subject in front of it. One that does not come up is told to `note`
+ * and left out; only the backend is indispensable.
+ *
+ * @throws {Problem} if the backend does not start
+ */
+export async function startSubjects(
+  options: Options,
+  workDir: string,
+  note: (text: string) => void,
+): Promise<Subjects> {
+  const backend = await startBackendProcess(options.backendPort, workDir);
+  const all: Subject[] = [
+    { name: "direct", baseUrl: backend.url.origin, processes: {}, stop: async () => {} },
+  ];
+  const add = async (start: () => Promise<Subject>) => {
+    try {
+      all.push(await start());
+    } catch (error) {
+      note(messageOf(error));
+      if (error instanceof Problem && error.action !== undefined) note(error.action);
+    }
+  };
+  if (nginxVersion() === undefined)
+    note("nginx is not measured: it is not installed (apt-get install nginx-light)");
+  else await add(() => startNginx(backend.url, workDir));
+  for (const { name, path } of binariesOf(options, note))
+    await add(() => startRelay(name, path, backend.url, workDir));
+  for (const peer of options.peers) await add(() => awaitPeer(peer));
+  return {
+    all,
+    backendPid: backend.child.pid,
+    async [Symbol.asyncDispose]() {
+      for (const subject of all.toReversed()) await subject.stop();
+      await backend.child[Symbol.asyncDispose]();
+    },
+  };
+}
