@@ -10,7 +10,7 @@ const STARTED_AGAIN = "MODELRELAY_HTTP_LIMIT_SET";
 export function ownCommand(argv: readonly string[], execArgv: readonly string[], main: string): string[] {
   // In a compiled executable argv[1] is a path inside it, which is not to be given again.
   const compiled = /^(\/\$bunfs\/|[A-Za-z]:[\\/]~BUN[\\/])/.test(main);
-  return compiled ? [...argv.slice(2)] : [...execArgv, ...argv.slice(1)];
+  return compiled ? argv.slice(2) : [...execArgv, ...argv.slice(1)];
 }
 
 /**

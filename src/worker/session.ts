@@ -88,6 +88,12 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
     events.ended(result);
   }
 
+  function endOf(code: number, reason: string): SessionEnd {
+    return state === "ready"
+      ? { kind: "lost", code, reason }
+      : { kind: "failed", failure: { kind: "closed", code, reason } };
+  }
+
   function cut(result: SessionEnd): void {
     end(result);
     // `close` would wait for an answer that a dead peer does not give.
@@ -109,9 +115,9 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
 
   function close(code: number, reason: string): void {
     if (state === "ended" || socket.readyState === WebSocket.CLOSED) return;
-    if (socket.readyState === WebSocket.CONNECTING) return cut({ kind: "lost", code, reason });
+    if (socket.readyState === WebSocket.CONNECTING) return cut(endOf(code, reason));
     timer?.cancel();
-    timer = clock.after(CLOSE_TIMEOUT_MS, () => cut({ kind: "lost", code, reason }));
+    timer = clock.after(CLOSE_TIMEOUT_MS, () => cut(endOf(code, reason)));
     closing = { code, reason };
     socket.close(code, cutReason(reason));
   }
@@ -154,9 +160,8 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
   socket.addEventListener("error", () => {});
   socket.addEventListener("close", (event) => {
     const { code, reason } = closing ?? event;
-    if (state === "ready") end({ kind: "lost", code, reason });
-    else if (state === "registering") end({ kind: "failed", failure: { kind: "closed", code, reason } });
-    else if (state === "dialing") void explainRefusal();
+    if (state === "dialing" && closing === undefined) void explainRefusal();
+    else end(endOf(code, reason));
   });
 
   /** The upgrade failed, and the socket does not say why: a plain request does. */
@@ -170,7 +175,7 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
     codec,
     gate,
     close,
-    terminate: () => cut({ kind: "lost", code: 1006, reason: "stopped" }),
+    terminate: () => cut(endOf(1006, "stopped")),
   };
 }
 

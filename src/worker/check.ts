@@ -1,0 +1,286 @@
+import { lookup } from "node:dns/promises";
+import { connect as connectTcp } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import { listModels } from "./backend-models.ts";
+import { createBackend, normalizeBackendUrl } from "./backend.ts";
+import { connectUrl, type WorkerConfig } from "./config.ts";
+import { describeFailure } from "./connection.ts";
+import { describeBackend, findBackend, type FoundBackend } from "./discover.ts";
+import { probeLink } from "./link-probe.ts";
+import { offeredModels } from "./models.ts";
+import { describeNetworkError } from "./network-error.ts";
+
+/** The steps in their order; a result carries one of these names. */
+export const CHECK_STEPS = [
+  "name resolves",
+  "relay reachable",
+  "certificate trusted",
+  "secret accepted",
+  "backend up",
+  "models found",
+  "one token generated",
+] as const;
+export type CheckStep = (typeof CHECK_STEPS)[number];
+
+export interface CheckResult {
+  step: CheckStep;
+  /** What was looked at: a host, an address, a model. */
+  target: string;
+  /** `undefined`: not tried, since a step before it failed, or not needed. */
+  ok: boolean | undefined;
+  /** What was seen, as a sentence. */
+  details: string;
+  /** What to do about a failure. */
+  action?: string;
+}
+
+export interface CheckParts {
+  clock: Clock;
+  /** Called as each result comes. */
+  onResult?: (result: CheckResult) => void;
+  find?: () => Promise<FoundBackend | undefined>;
+}
+
+type Outcome = Omit<CheckResult, "step">;
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Loading a model into memory can take minutes; most servers are ready in one. */
+const TOKEN_TIMEOUT_MS = 120_000;
+
+/** Tries what a worker needs, one step after the other. Never rejects; nothing is registered at the relay. */
+export async function checkWorker(config: WorkerConfig, parts: CheckParts): Promise<CheckResult[]> {
+  const results: CheckResult[] = [];
+  function add(step: CheckStep, outcome: Outcome): boolean {
+    const result = { step, ...outcome };
+    results.push(result);
+    parts.onResult?.(result);
+    return outcome.ok !== false;
+  }
+  async function run(
+    step: CheckStep,
+    ready: boolean,
+    target: string,
+    act: () => Promise<Outcome>,
+  ): Promise<boolean> {
+    if (!ready) {
+      add(step, { target, ok: undefined, details: "not tried, since a step before it failed" });
+      return false;
+    }
+    try {
+      return add(step, await act());
+    } catch (error) {
+      return add(step, { target, ok: false, details: messageOf(error) });
+    }
+  }
+
+  const relay = connectUrl(config);
+  const secure = relay.protocol === "https:";
+  const port = relay.port === "" ? (secure ? 443 : 80) : Number(relay.port);
+  const host = relay.hostname.replace(/^\[|\]$/g, "");
+
+  const resolves = await run("name resolves", true, host, () => checkName(host));
+  const reachable = await run("relay reachable", resolves, relay.host, () => checkReachable(host, port));
+  const trusted = await run("certificate trusted", reachable, relay.host, () =>
+    secure
+      ? checkCertificate(host, port)
+      : Promise.resolve({
+          target: relay.host,
+          ok: undefined,
+          details: "not needed: the relay's address begins with http:, so nothing is encrypted",
+        }),
+  );
+  await run("secret accepted", trusted, relay.href, () => checkSecret(config));
+
+  let backendUrl = config.backendUrl === undefined ? undefined : normalizeBackendUrl(config.backendUrl);
+  let listed: string[] = [];
+  const up = await run("backend up", true, backendUrl ?? "this machine", async () => {
+    if (backendUrl === undefined) {
+      const found = await (parts.find ?? findBackend)();
+      backendUrl = found?.url;
+      listed = found?.models ?? [];
+      const details = describeBackend(found);
+      return found !== undefined
+        ? { target: found.url, ok: true, details }
+        : {
+            target: "this machine",
+            ok: false,
+            details,
+            action: "Start an inference server, or name its address with --backend-url",
+          };
+    }
+    const report = await listModels(backendUrl, config.backendApiKey);
+    if (report.up) listed = report.models ?? [];
+    return report.up
+      ? { target: backendUrl, ok: true, details: "it answers" }
+      : {
+          target: backendUrl,
+          ok: false,
+          details: report.problem.message,
+          ...actionOf(report.problem.action),
+        };
+  });
+
+  const offered = [...offeredModels(config.models, listed).values()];
+  const target = backendUrl ?? "the backend";
+  const found = await run("models found", up, target, () =>
+    Promise.resolve(checkModels(target, offered, listed)),
+  );
+  const model = offered[0]?.backend ?? "";
+  await run("one token generated", found && model !== "", model, () =>
+    checkToken(config, backendUrl ?? "", model, parts.clock),
+  );
+  return results;
+}
+
+function actionOf(action: string | undefined): { action?: string } {
+  return action === undefined ? {} : { action };
+}
+
+async function checkName(host: string): Promise<Outcome> {
+  try {
+    const addresses = await lookup(host, { all: true });
+    return { target: host, ok: true, details: addresses.map(({ address }) => address).join(", ") };
+  } catch (error) {
+    return {
+      target: host,
+      ok: false,
+      details: describeNetworkError(error),
+      action: "Check the name in --proxy-url, and that its DNS record exists",
+    };
+  }
+}
+
+async function checkReachable(host: string, port: number): Promise<Outcome> {
+  const target = `${host}:${port}`;
+  const socket = connectTcp({ host, port });
+  try {
+    await once(socket, "connect");
+    return { target, ok: true, details: "a connection was accepted" };
+  } catch (error) {
+    return {
+      target,
+      ok: false,
+      details: describeNetworkError(error),
+      action:
+        "Check that the relay runs, that --proxy-url has the right port, and that no firewall is in between",
+    };
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function checkCertificate(host: string, port: number): Promise<Outcome> {
+  const target = `${host}:${port}`;
+  const isAddress = /^[\d.]+$|:/.test(host);
+  const socket = connectTls({ host, port, ...(!isAddress && { servername: host }) });
+  try {
+    await once(socket, "secureConnect");
+    const { valid_to: until } = socket.getPeerCertificate();
+    return { target, ok: true, details: until === undefined ? "trusted" : `trusted, valid until ${until}` };
+  } catch (error) {
+    return {
+      target,
+      ok: false,
+      details: describeNetworkError(error),
+      action:
+        "Give the relay a certificate from a public authority (serve --tls), or name a private authority in NODE_EXTRA_CA_CERTS",
+    };
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Waits for one event of a socket; rejects on an error or after 10 s. */
+function once(socket: ReturnType<typeof connectTcp>, event: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once("error", reject);
+    socket.once(event, () => resolve());
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => reject(new Error("no answer within 10 s")));
+  });
+}
+
+async function checkSecret(config: WorkerConfig): Promise<Outcome> {
+  const target = connectUrl(config).href;
+  const failure = await probeLink(config);
+  if (failure === undefined) return { target, ok: true, details: "the relay accepts this worker" };
+  const { message, action } = describeFailure(failure);
+  return { target, ok: false, details: message, action };
+}
+
+function checkModels(
+  target: string,
+  offered: { public: string; backend: string }[],
+  listed: string[],
+): Outcome {
+  const names = offered.map((name) =>
+    name.public === name.backend ? name.public : `${name.public}=${name.backend}`,
+  );
+  if (names.length === 0) {
+    return {
+      target,
+      ok: false,
+      details: "it lists no models",
+      action: "Load a model into the backend, or name the models with --models",
+    };
+  }
+  const missing = offered.filter((name) => listed.length > 0 && !listed.includes(name.backend));
+  if (missing.length === 0) return { target, ok: true, details: names.join(", ") };
+  return {
+    target,
+    ok: false,
+    details: `it does not list ${missing.map((name) => `"${name.backend}"`).join(", ")}; it lists ${listed.join(", ")}`,
+    action: "Correct --models, or load the model into the backend",
+  };
+}
+
+async function checkToken(config: WorkerConfig, url: string, model: string, clock: Clock): Promise<Outcome> {
+  const backend = createBackend({
+    url,
+    apiKey: config.backendApiKey,
+    clock,
+    firstByteTimeoutMs: TOKEN_TIMEOUT_MS,
+    idleTimeoutMs: TOKEN_TIMEOUT_MS,
+  });
+  // A model for completions or embeddings alone refuses the chat; one that answers any of these works.
+  const attempts = [
+    ["/v1/chat/completions", { messages: [{ role: "user", content: "Hi" }], max_tokens: 1 }],
+    ["/v1/completions", { prompt: "Hi", max_tokens: 1 }],
+    ["/v1/embeddings", { input: "Hi" }],
+  ] as const;
+  let first: string | undefined;
+  for (const [path, fields] of attempts) {
+    const body = new TextEncoder().encode(JSON.stringify({ model, ...fields }));
+    const headers = { "content-type": "application/json" };
+    const startedAt = clock.now();
+    const response = await backend.send(
+      { method: "POST", path, headers, body },
+      new AbortController().signal,
+    );
+    const text = await readText(() => response.read());
+    if (response.status === 200) {
+      return {
+        target: model,
+        ok: true,
+        details: `${path} answered in ${Math.round(clock.now() - startedAt)} ms`,
+      };
+    }
+    first ??= `${path} answered HTTP ${response.status}: ${text.slice(0, 200)}`;
+  }
+  return {
+    target: model,
+    ok: false,
+    details: first ?? "",
+    action: "Look into the backend's log for the reason",
+  };
+}
+
+async function readText(read: () => Promise<Uint8Array | undefined>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for (let part = await read(); part !== undefined; part = await read()) {
+    text += decoder.decode(part, { stream: true });
+  }
+  return text;
+}
