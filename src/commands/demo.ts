@@ -5,6 +5,7 @@ import { checkDemo, demoOptions, type DemoConfig } from "./demo-options.ts";
 import type { OptionTable } from "./options.ts";
 import { readConfig } from "./read-config.ts";
 import { serveOptions } from "./serve-options.ts";
+import { reportStrayErrors } from "./stray-errors.ts";
 import { stopRequested } from "./signals.ts";
 import { workerOptions } from "./worker-options.ts";
 
@@ -35,6 +36,7 @@ Ctrl+C ends it.
 /** A relay, a worker and, where no inference server is found, a built-in model, until it is told to stop. */
 async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoOptions>): Promise<number> {
   const log = createLog(config.logLevel);
+  reportStrayErrors(log);
   const [
     { startRelay },
     { startWorker },

@@ -3,6 +3,7 @@ import { messageOf } from "../base/errors.ts";
 import { createAdjustableLog } from "./adjustable-log.ts";
 import { commandNode, type Command, type RunContext } from "./command.ts";
 import { checkServe, serveOptions, type ServeConfig } from "./serve-options.ts";
+import { reportStrayErrors } from "./stray-errors.ts";
 import { stopRequested } from "./signals.ts";
 import { keepSecret } from "./worker-secret.ts";
 
@@ -14,6 +15,7 @@ const shellPath = (path: string): string => (/^[\w./:\\-]+$/.test(path) ? path :
 /** Runs the relay until it is told to stop. */
 async function runServe(config: ServeConfig, { terminal, reread }: RunContext<ServeTable>): Promise<number> {
   const log = createAdjustableLog(config.logLevel);
+  reportStrayErrors(log);
   const kept = config.workerSecret === undefined ? keepSecret(config.dataDir) : undefined;
   const workerSecret = config.workerSecret ?? kept?.secret ?? "";
   const { startRelay } = await import("../server/index.ts");

@@ -4,6 +4,7 @@ import { createLog } from "../base/log.ts";
 import type { CheckResult } from "../worker/check.ts";
 import type { WorkerConfig as RunningConfig } from "../worker/config.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
+import { reportStrayErrors } from "./stray-errors.ts";
 import { stopRequested } from "./signals.ts";
 import { workerOptions, type WorkerConfig } from "./worker-options.ts";
 
@@ -51,6 +52,7 @@ async function runWorker(
   const { ensureHttpLimit } = await import("../worker/http-limit.ts");
   await ensureHttpLimit();
   const log = createLog(settings.logLevel);
+  reportStrayErrors(log);
   const { startWorker } = await import("../worker/index.ts");
   const worker = startWorker(config, { clock: systemClock, log });
   const stopped = stopRequested({

@@ -18,8 +18,8 @@ export async function bodyFields(
   contentType: string,
   streamsByDefault: boolean,
 ): Promise<BodyFields | ClientError> {
-  return /^multipart\/form-data\b/i.test(contentType) ||
-    /^application\/x-www-form-urlencoded\b/i.test(contentType)
+  // Whatever else the type says is tried as JSON: `curl -d '{…}'` calls its body a urlencoded form.
+  return /^multipart\/form-data\b/i.test(contentType)
     ? formFields(body, contentType)
     : jsonFields(body, streamsByDefault);
 }
