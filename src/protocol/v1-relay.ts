@@ -75,9 +75,7 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
     if (request.status === undefined) {
       const status = optionalCount(fields, "status_code");
       const headers: HeaderFields =
-        status === undefined
-          ? { "content-type": assumedStreamType(request.path) }
-          : plainHeaders(fields);
+        status === undefined ? { "content-type": assumedStreamType(request.path) } : plainHeaders(fields);
       request.status = validStatus(status ?? 200);
       events.head(id, { status: request.status, headers });
     }

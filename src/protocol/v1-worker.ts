@@ -1,6 +1,13 @@
 import { V1_MAX_CHUNK, V1_MAX_MESSAGE } from "./limits.ts";
 import type { Carrier, ResponseWriter, WorkerCodec, WorkerEvents } from "./link.ts";
-import type { Feature, LinkRequest, Registration, ResponseHead, TokenCounts } from "./messages.ts";
+import type {
+  CancelReason,
+  Feature,
+  LinkRequest,
+  Registration,
+  ResponseHead,
+  TokenCounts,
+} from "./messages.ts";
 import {
   featureList,
   headerFields,
@@ -56,14 +63,8 @@ export function createV1WorkerCodec(carrier: Carrier, events: WorkerEvents): Wor
           return accepted(fields);
         case "request":
           return request(fields);
-        case "cancel": {
-          const reason = fields["reason"];
-          const id = textField(fields, "request_id");
-          return events.cancel(
-            id,
-            typeof reason === "string" ? (reason as "timeout") : { other: JSON.stringify(reason ?? null) },
-          );
-        }
+        case "cancel":
+          return events.cancel(textField(fields, "request_id"), cancelReason(fields["reason"]));
         case "ping":
           return events.ping(optionalCount(fields, "timestamp_unix_ms"));
         case "graceful_shutdown": {
@@ -215,6 +216,13 @@ function createV1Writer(
       "worker_link_too_small",
     );
   }
+}
+
+/** A reason is for the log only, so one that is not understood is no error. */
+function cancelReason(reason: unknown): CancelReason {
+  if (typeof reason === "string") return reason as CancelReason;
+  const other = (reason as { other?: unknown } | null | undefined)?.other;
+  return { other: typeof other === "string" ? other : "unknown" };
 }
 
 /** End of the piece of `text` that begins at `start`: never inside a surrogate pair. */
