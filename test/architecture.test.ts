@@ -54,7 +54,7 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp; why: string }[] = 
   },
   {
     what: "Date.now",
-    pattern: /\bDate\.now\(|\bsetTimeout\(|\bsetInterval\(/,
+    pattern: /\bDate\.now\(|(?<!\.)\b(setTimeout|setInterval)\(/,
     files: /^base\/clock\.ts$/,
     why: "time comes from a Clock, so that tests can move it",
   },

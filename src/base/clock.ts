@@ -12,7 +12,7 @@ export interface Clock {
   now(): number;
   /** Milliseconds since the Unix epoch; can jump. Only for what people or peers read. */
   wall(): number;
-  /** Calls `fire` once after `delayMs`. The timer does not keep the process alive. */
+  /** Calls `fire` once after `delayMs`. A timer keeps the process alive, so what sets one cancels it. */
   after(delayMs: number, fire: () => void): Timer;
 }
 
@@ -24,7 +24,6 @@ export const systemClock: Clock = {
   wall: () => Date.now(),
   after(delayMs, fire) {
     const handle = setTimeout(fire, Math.min(Math.max(delayMs, 0), MAX_DELAY_MS));
-    handle.unref();
     return { cancel: () => clearTimeout(handle) };
   },
 };

@@ -129,10 +129,11 @@ export class Relay {
     this.#tell({ type: "relay_draining" });
     for (const session of this.#sessions.values()) session.codec.drain("server_shutdown", timeoutMs);
     if (this.#exchanges.size > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-        this.#clock.after(timeoutMs, resolve);
-      });
+      const ended = Promise.withResolvers<void>();
+      this.#idle = ended.resolve;
+      const limit = this.#clock.after(timeoutMs, ended.resolve);
+      await ended.promise;
+      limit.cancel();
     }
     for (const exchange of this.#exchanges.values()) {
       exchange.fail(refusalError({ code: "draining" }, undefined));

@@ -91,7 +91,7 @@ export async function checkWorker(config: WorkerConfig, parts: CheckParts): Prom
           details: "not needed: the relay's address begins with http:, so nothing is encrypted",
         }),
   );
-  await run("secret accepted", trusted, relay.href, () => checkSecret(config));
+  await run("secret accepted", trusted, relay.href, () => checkSecret(config, parts.clock));
 
   let backendUrl = config.backendUrl === undefined ? undefined : normalizeBackendUrl(config.backendUrl);
   let listed: string[] = [];
@@ -201,9 +201,9 @@ function once(socket: ReturnType<typeof connectTcp>, event: string): Promise<voi
   });
 }
 
-async function checkSecret(config: WorkerConfig): Promise<Outcome> {
+async function checkSecret(config: WorkerConfig, clock: Clock): Promise<Outcome> {
   const target = connectUrl(config).href;
-  const failure = await probeLink(config);
+  const failure = await probeLink(config, clock);
   if (failure === undefined) return { target, ok: true, details: "the relay accepts this worker" };
   const { message, action } = describeFailure(failure);
   return { target, ok: false, details: message, action };

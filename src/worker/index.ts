@@ -74,8 +74,6 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
   const random = parts.random ?? Math.random;
   const listeners = new Set<(event: WorkerEvent) => void>(parts.onEvent === undefined ? [] : [parts.onEvent]);
   const closed = Promise.withResolvers<{ code: number }>();
-  // Between two dials nothing else keeps the process running.
-  const alive = setInterval(() => {}, 2 ** 30);
 
   let [state] = startConnection();
   let session: Session | undefined;
@@ -256,7 +254,6 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     drainTimer?.cancel();
     watch.stop();
     jobs.endAll({ kind: "shutdown" });
-    clearInterval(alive);
     emit({ kind: "closed", code });
     closed.resolve({ code });
   }

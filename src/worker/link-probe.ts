@@ -1,3 +1,4 @@
+import type { Clock } from "../base/clock.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
 import { describeNetworkError, networkCode } from "./network-error.ts";
@@ -15,6 +16,7 @@ const DEFAULT_RETRY_AFTER_MS = 5_000;
  */
 export async function probeLink(
   config: Pick<WorkerConfig, "proxyUrl" | "provider" | "workerSecret">,
+  clock: Clock,
 ): Promise<DialFailure | undefined> {
   const abort = new AbortController();
   const timeout = AbortSignal.timeout(PROBE_TIMEOUT_MS);
@@ -32,7 +34,7 @@ export async function probeLink(
       proxy: false,
       signal: AbortSignal.any([abort.signal, timeout]),
     });
-    return failureOf(response);
+    return failureOf(response, clock.wall());
   } catch (error) {
     if (timeout.aborted) return { kind: "silent" };
     const url = connectUrl(config);
@@ -44,7 +46,7 @@ export async function probeLink(
   }
 }
 
-function failureOf(response: Response): DialFailure | undefined {
+function failureOf(response: Response, wallMs: number): DialFailure | undefined {
   switch (response.status) {
     case 101:
       return undefined;
@@ -52,14 +54,14 @@ function failureOf(response: Response): DialFailure | undefined {
     case 403:
       return { kind: "unauthorised", status: response.status };
     case 429:
-      return { kind: "throttled", retryAfterMs: retryAfterMs(response.headers.get("retry-after")) };
+      return { kind: "throttled", retryAfterMs: retryAfterMs(response.headers.get("retry-after"), wallMs) };
     default:
       return { kind: "status", status: response.status };
   }
 }
 
 /** Reads `Retry-After` as seconds or as a date (RFC 9110 §10.2.3); at most ten minutes are believed. */
-export function retryAfterMs(value: string | null, wallMs: number = Date.now()): number {
+export function retryAfterMs(value: string | null, wallMs: number): number {
   const text = value?.trim() ?? "";
   const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - wallMs;
   return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), 600_000) : DEFAULT_RETRY_AFTER_MS;

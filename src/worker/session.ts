@@ -167,7 +167,7 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
   /** The upgrade failed, and the socket does not say why: a plain request does. */
   async function explainRefusal(): Promise<void> {
     timer?.cancel();
-    const failure = (await probeLink(config)) ?? { kind: "closed", code: 1006, reason: "" };
+    const failure = (await probeLink(config, clock)) ?? { kind: "closed", code: 1006, reason: "" };
     end({ kind: "failed", failure });
   }
 
