@@ -1,5 +1,5 @@
 /** What a browser may read beside the answer itself. */
-const EXPOSED = "x-request-id, x-modelrelay-error, server-timing, retry-after";
+const EXPOSED = "x-request-id, request-id, x-modelrelay-error, server-timing, retry-after";
 const METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /** Seconds that a browser may keep the answer to a preflight; Chromium's own upper limit. */
 const MAX_AGE = "7200";

@@ -59,6 +59,12 @@ export function keepAlive(dialect: Dialect): string | undefined {
   }
 }
 
+/** Header fields in which clients of the dialect look for the request's id. */
+export function idHeaders(dialect: Dialect, requestId: string): Record<string, string> {
+  // Anthropic's SDKs know it under this name alone.
+  return { "x-request-id": requestId, ...(dialect === "anthropic" && { "request-id": requestId }) };
+}
+
 function openaiError(error: ClientError): { message: string; type: string; param: null; code: string } {
   return { message: error.message, type: openaiType(error.status), param: null, code: error.code };
 }

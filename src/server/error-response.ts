@@ -1,11 +1,11 @@
 import type { ClientError } from "./client-error.ts";
-import { errorBody, type Dialect } from "./dialect.ts";
+import { errorBody, idHeaders, type Dialect } from "./dialect.ts";
 
 /** An error as a whole answer. */
 export function errorResponse(error: ClientError, dialect: Dialect, requestId: string): Response {
   const headers: Record<string, string> = {
     "content-type": "application/json",
-    "x-request-id": requestId,
+    ...idHeaders(dialect, requestId),
     "x-modelrelay-error": error.origin,
   };
   if (error.retryAfterSecs !== undefined) headers["retry-after"] = String(error.retryAfterSecs);

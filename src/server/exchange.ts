@@ -3,7 +3,7 @@ import { responseHeadersForClient } from "../protocol/headers.ts";
 import type { CancelReason, LinkRequest, ResponseHead } from "../protocol/messages.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { ClientError } from "./client-error.ts";
-import { errorEvent, keepAlive, type Dialect } from "./dialect.ts";
+import { errorEvent, idHeaders, keepAlive, type Dialect } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { ResponseStream } from "./response-stream.ts";
 
@@ -221,7 +221,8 @@ export class Exchange {
   #answer(head: ResponseHead, body: ReadableStream | Uint8Array<ArrayBuffer> | null): void {
     this.status = head.status;
     const headers = responseHeadersForClient(head.headers);
-    headers["x-request-id"] = this.clientId;
+    // A "request-id" of the backend's own is left: the error beneath it may quote it.
+    for (const [name, id] of Object.entries(idHeaders(this.dialect, this.clientId))) headers[name] ??= id;
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
     if ((headers["content-type"] ?? "").startsWith("text/event-stream"))

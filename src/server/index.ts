@@ -109,10 +109,10 @@ export function startRelay(config: RelayConfig, dependencies: StartDependencies)
     const { drainTimeoutMs } = relay.config;
     await relay.drain(drainTimeoutMs);
     // The last bytes may still be on their way to a client.
-    await Promise.race([
-      closed,
-      new Promise<void>((resolve) => dependencies.clock.after(LINGER_MS, resolve)),
-    ]);
+    const lingered = Promise.withResolvers<void>();
+    const limit = dependencies.clock.after(LINGER_MS, lingered.resolve);
+    await Promise.race([closed, lingered.promise]);
+    limit.cancel();
     await listener.stop();
   }
 

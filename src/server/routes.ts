@@ -5,7 +5,7 @@ import { newRequestId, relayRequest } from "./api.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import type { CorsPolicy } from "./cors.ts";
-import { dialectOf, type Dialect } from "./dialect.ts";
+import { dialectOf, idHeaders, type Dialect } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";
@@ -92,15 +92,16 @@ export function createRoutes(options: RoutesOptions): Handler {
     const { path } = target;
     if (path === "/v1/models" || path === "/api/tags") {
       if (!reading) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
-      return json(request, modelList(relay.core.registry.models(), dialect), clientId);
+      return json(request, modelList(relay.core.registry.models(), dialect), idHeaders(dialect, clientId));
     }
     if (path.startsWith("/v1/models/") && reading) return oneModel(request, path, dialect, clientId);
     return relayRequest(relay, clock, { request, target, dialect, clientId }, options.isOurs);
   }
 
   function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {
-    const id = decodeURIComponent(path.slice("/v1/models/".length));
-    if (relay.core.registry.models().includes(id)) return json(request, modelEntry(id, dialect), clientId);
+    const id = decodePath(path.slice("/v1/models/".length));
+    if (relay.core.registry.models().includes(id))
+      return json(request, modelEntry(id, dialect), idHeaders(dialect, clientId));
     return refuse(relayError(404, "model_not_found", `Model "${id}" is not offered`), dialect, clientId);
   }
 
@@ -117,7 +118,7 @@ export function createRoutes(options: RoutesOptions): Handler {
     }
     if (request.method !== "GET" && request.method !== "HEAD")
       return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
-    return json(request, answer.body, clientId, answer.status);
+    return json(request, answer.body, idHeaders(dialect, clientId), answer.status);
   }
 
   function statusOf(path: string): { body: object; status: number } | undefined {
@@ -136,16 +137,21 @@ export function createRoutes(options: RoutesOptions): Handler {
   }
 }
 
+/** Percent signs that stand for no UTF-8 are taken as they are. */
+function decodePath(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function isApi(path: string): boolean {
   return path.startsWith("/v1/") || path === "/api/tags" || OLLAMA_PATHS.has(path);
 }
 
-function json(request: Request, body: object, clientId: string, status = 200): Response {
-  const headers = {
-    "content-type": "application/json",
-    "cache-control": "no-store",
-    "x-request-id": clientId,
-  };
+function json(request: Request, body: object, ids: Record<string, string>, status = 200): Response {
+  const headers = { "content-type": "application/json", "cache-control": "no-store", ...ids };
   return new Response(request.method === "HEAD" ? null : JSON.stringify(body), { status, headers });
 }
 

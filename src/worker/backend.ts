@@ -5,7 +5,7 @@ import { requestHeadersForBackend, responseHeadersForLink } from "../protocol/he
 import type { HeaderFields } from "../protocol/messages.ts";
 import { describeNetworkError } from "./network-error.ts";
 
-/** The backend could not answer; `status` and `code` are what the client is told. */
+/** The backend could not answer; `status`, `code` and the message, which names no address, are what the client is told. */
 export class BackendError extends Problem {
   override readonly name = "BackendError";
   readonly status: number;
@@ -127,9 +127,9 @@ export function createBackend(options: BackendOptions): Backend {
           signal: deadline.signal,
         });
       } catch (error) {
-        throw deadline.reason(error, `Cannot reach the backend at ${base}`);
+        throw deadline.reason(error, "The worker cannot reach its backend");
       }
-      return receive(response, deadline, base);
+      return receive(response, deadline);
     },
   };
 }
@@ -146,7 +146,7 @@ function headersFor(request: BackendRequest, apiKey: string | undefined): Header
   return headers;
 }
 
-function receive(response: Response, deadline: Deadline, base: string): BackendResponse {
+function receive(response: Response, deadline: Deadline): BackendResponse {
   const given = new Headers(response.headers);
   if (given.has("content-encoding")) {
     // The HTTP client has already decompressed the body, so the field would no longer be true.
@@ -171,7 +171,7 @@ function receive(response: Response, deadline: Deadline, base: string): BackendR
         deadline.came();
         return value;
       } catch (error) {
-        throw deadline.reason(error, `The backend at ${base} broke off its answer`);
+        throw deadline.reason(error, "The backend broke off its answer");
       }
     },
     cancel() {

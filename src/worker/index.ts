@@ -98,6 +98,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     changed: offerChanged,
   });
   const jobs = createJobs({
+    clock,
     maxConcurrency: config.maxConcurrency,
     backend: () => backend,
     resolve: (model) =>
@@ -108,7 +109,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
           ? { public: "", backend: "" }
           : (watch.offer.models.get(model) ?? offered.get(model)),
     backendFailed(error) {
-      log.warn(error.message);
+      log.warn(error.message, { backend: backend?.url });
       void watch.refresh();
     },
     changed: (load) => emit({ kind: "load", load }),

@@ -1,3 +1,4 @@
+import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { ResponseWriter } from "../protocol/link.ts";
 import type { HeaderFields, LinkRequest } from "../protocol/messages.ts";
@@ -10,6 +11,7 @@ import type { SendGate } from "./send-gate.ts";
 
 /** What one request needs on its way to the backend and back. */
 export interface JobContext {
+  clock: Clock;
   request: LinkRequest;
   writer: ResponseWriter;
   backend: Backend;
@@ -32,7 +34,9 @@ export async function runJob(context: JobContext): Promise<void> {
   try {
     const body = renameRequestBody(request, model);
     const { method, path, headers } = request;
+    const sentAt = context.clock.now();
     const response = await context.backend.send({ method, path, headers, body }, signal);
+    addTiming(response.headers, context.clock.now() - sentAt);
     await forward(response, context);
   } catch (error) {
     if (signal.aborted) {
@@ -48,6 +52,13 @@ export async function runJob(context: JobContext): Promise<void> {
       writer.fail(500, `The worker failed: ${messageOf(error)}`, "worker_failed");
     }
   }
+}
+
+/** Adds the backend's time to its head to whatever it says of itself (W3C Server Timing). */
+function addTiming(headers: HeaderFields, ms: number): void {
+  const own = `backend;dur=${ms.toFixed(1)}`;
+  const given = headers["server-timing"];
+  headers["server-timing"] = given === undefined ? own : `${own}, ${given}`;
 }
 
 async function forward(response: BackendResponse, context: JobContext): Promise<void> {

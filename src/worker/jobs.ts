@@ -1,3 +1,4 @@
+import type { Clock } from "../base/clock.ts";
 import type { ResponseWriter } from "../protocol/link.ts";
 import type { LinkRequest } from "../protocol/messages.ts";
 import type { Backend, BackendError } from "./backend.ts";
@@ -6,6 +7,7 @@ import { runJob, type JobEnd } from "./job.ts";
 import type { SendGate } from "./send-gate.ts";
 
 export interface JobsOptions {
+  clock: Clock;
   maxConcurrency: number;
   /** The backend to use now; `undefined` while none is known. */
   backend(): Backend | undefined;
@@ -31,7 +33,12 @@ export interface Jobs {
 
 export function createJobs(options: JobsOptions): Jobs {
   const running = new Map<string, AbortController>();
-  /** Jobs that were ended, but whose backend connection is still being closed. */
+  /**
+   * Requests that the relay gave to slots which it counts as free, while their backend connections are
+   * still being closed. Never more than there are such slots.
+   */
+  const next = new Map<string, { writer: ResponseWriter; start(): void }>();
+  /** Jobs whose backend connection is open, cancelled ones included. */
   let load = 0;
   let waiting: (() => void)[] = [];
 
@@ -46,6 +53,7 @@ export function createJobs(options: JobsOptions): Jobs {
     running.set(request.id, abort);
     options.changed(++load);
     await runJob({
+      clock: options.clock,
       request,
       writer,
       backend,
@@ -56,37 +64,65 @@ export function createJobs(options: JobsOptions): Jobs {
     });
     if (running.get(request.id) === abort) running.delete(request.id);
     options.changed(--load);
+    startNext();
     if (load > 0) return;
     const resolvers = waiting;
     waiting = [];
     for (const resolve of resolvers) resolve();
   }
 
+  function startNext(): void {
+    for (const [id, { start }] of next) {
+      if (load >= options.maxConcurrency) return;
+      next.delete(id);
+      start();
+    }
+  }
+
+  /** Slots that the relay counts as taken. */
+  function claimed(): number {
+    let count = next.size;
+    for (const abort of running.values()) if (!abort.signal.aborted) count++;
+    return count;
+  }
+
   return {
     get load() {
-      return load;
+      return claimed();
     },
     take(request, writer, gate) {
       const model = options.resolve(request.model);
       const backend = options.backend();
-      if (running.has(request.id)) return;
+      if (running.has(request.id) || next.has(request.id)) return;
       if (model === undefined) {
         writer.fail(
           404,
           `This worker does not serve the model "${request.model}"`,
           "worker_model_not_served",
         );
-      } else if (load >= options.maxConcurrency) {
+      } else if (claimed() >= options.maxConcurrency) {
         const limit = options.maxConcurrency;
-        writer.fail(503, `This worker is busy: it runs ${load} of at most ${limit} requests`, "worker_busy");
+        writer.fail(503, `This worker is busy: it runs ${limit} of at most ${limit} requests`, "worker_busy");
       } else if (backend === undefined) {
         writer.fail(502, "This worker has no backend at the moment", "backend_unreachable");
+      } else if (load >= options.maxConcurrency) {
+        next.set(request.id, { writer, start: () => void run(request, writer, gate, backend, model) });
       } else {
         void run(request, writer, gate, backend, model);
       }
     },
-    cancel: (id) => running.get(id)?.abort({ kind: "cancelled" } satisfies JobEnd),
+    cancel(id) {
+      running.get(id)?.abort({ kind: "cancelled" } satisfies JobEnd);
+      next.get(id)?.writer.cancelled();
+      next.delete(id);
+    },
     endAll(end) {
+      for (const { writer } of next.values()) {
+        if (end.kind === "shutdown")
+          writer.fail(503, "The worker stopped before it began", "worker_shutdown");
+        else writer.cancelled();
+      }
+      next.clear();
       for (const abort of running.values()) abort.abort(end);
     },
     idle() {
