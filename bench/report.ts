@@ -32,9 +32,12 @@ function cellsOf(row: Row, subject: string): string[] {
   const mark = figure.withinBudget === false ? " !" : "";
   const ratio = figure.vsNginx;
   const range =
-    ratio !== undefined && row.budget !== undefined && figure.rounds.length > 1
-      ? ` (${formatNumber(ratio.low)}-${formatNumber(ratio.high)})`
-      : "";
+    ratio?.low === undefined ||
+    ratio.high === undefined ||
+    row.budget === undefined ||
+    figure.rounds.length < 2
+      ? ""
+      : ` (${formatNumber(ratio.low)}-${formatNumber(ratio.high)})`;
   return [formatFigure(figure), formatRatio(figure.vsDirect), `${formatRatio(ratio)}${range}${mark}`];
 }
 

@@ -24,7 +24,7 @@ interface Pace {
   bodiesMs: number;
 }
 
-const FULL: Pace = { rounds: 5, requestsMs: 2_000, flatMs: 2_000, pacedMs: 3_000, bodiesMs: 1_500 };
+const FULL: Pace = { rounds: 5, requestsMs: 2_000, flatMs: 1_500, pacedMs: 3_000, bodiesMs: 1_500 };
 const QUICK: Pace = { rounds: 2, requestsMs: 700, flatMs: 700, pacedMs: 1_000, bodiesMs: 500 };
 
 /** All scenarios in the order they run. @param quick fewer rounds and shorter windows */

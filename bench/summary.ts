@@ -5,8 +5,9 @@ import { median, spread } from "./stats.ts";
 /** The ratio to another subject: the median of the rounds' own ratios, with the lowest and highest. */
 export interface Ratio {
   median: number;
-  low: number;
-  high: number;
+  /** Absent for what is added: there the ratio is that of the medians. */
+  low?: number;
+  high?: number;
 }
 
 export interface Figure {
@@ -44,13 +45,23 @@ export type Round = Readonly<Record<string, Cell>>;
 
 /**
  * Ratios are taken inside a round, where both subjects met the same weather, and then the median of
- * them. A divisor that is not positive (an "added" lost in noise) makes the ratio meaningless: none.
+ * them. A divisor that is not positive makes the ratio meaningless: none.
  */
 function ratioOf(pairs: readonly (readonly [number, number])[]): Ratio | undefined {
   if (pairs.length === 0 || pairs.some(([, divisor]) => !(divisor > 0))) return undefined;
   const ratios = pairs.map(([value, divisor]) => value / divisor);
   if (!ratios.every(Number.isFinite)) return undefined;
   return { median: median(ratios), low: Math.min(...ratios), high: Math.max(...ratios) };
+}
+
+/**
+ * What is added is a small difference of two noisy figures: near zero in a single round, it would
+ * make that round's ratio anything at all. So its medians are divided; none if nginx's is not positive.
+ */
+function ratioOfMedians(pairs: readonly (readonly [number, number])[]): Ratio | undefined {
+  const usable = pairs.filter(([, divisor]) => Number.isFinite(divisor));
+  const divisor = median(usable.map(([, each]) => each));
+  return divisor > 0 ? { median: median(usable.map(([value]) => value)) / divisor } : undefined;
 }
 
 /** Whether a ratio to nginx keeps a budget. */
@@ -69,10 +80,11 @@ function figureOf(metric: Metric, name: string, rounds: readonly Round[]): Figur
   const measured = rounds.filter((round) => Number.isFinite(read(round, name)));
   if (measured.length === 0) return undefined;
   const values = measured.map((round) => read(round, name));
-  const against = (other: string) =>
-    name === other
-      ? undefined
-      : ratioOf(measured.map((round) => [read(round, name), read(round, other)] as const));
+  const against = (other: string) => {
+    const pairs = measured.map((round) => [read(round, name), read(round, other)] as const);
+    if (name === other) return undefined;
+    return metric.added === true ? ratioOfMedians(pairs) : ratioOf(pairs);
+  };
   const vsDirect = metric.added === true ? undefined : against("direct");
   const vsNginx = against("nginx");
   const figure: Figure = { value: median(values), spread: spread(values), rounds: values };
