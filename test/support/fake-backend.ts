@@ -3,7 +3,7 @@ import { Inbox } from "./inbox.ts";
 
 /**
  * An inference server of raw TCP, so that a test decides each byte and each cut. `GET /v1/models` is
- * answered from `models`; every other request waits in the inbox for the test to answer it.
+ * answered from `models`, `/health` with 404; every other request waits in the inbox for the test to answer it.
  */
 export interface FakeBackend extends AsyncDisposable {
   url: string;
@@ -135,6 +135,8 @@ export async function startFakeBackend(models: string[] = ["tiny"], port = 0): P
       if (exchange.path === "/v1/models" && exchange.method === "GET") {
         backend.listed++;
         exchange.answer(200, { object: "list", data: backend.models.map((id) => ({ id, object: "model" })) });
+      } else if (exchange.path === "/health") {
+        exchange.answer(404, { error: "not found" });
       } else {
         exchanges.put(exchange);
       }

@@ -1,0 +1,28 @@
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { ensureHttpLimit } from "../../src/worker/http-limit.ts";
+import { startWorker } from "../../src/worker/index.ts";
+import { SECRET } from "./fake-relay.ts";
+
+/** A worker in a process of its own: the limit of HTTP requests is the process's. */
+await ensureHttpLimit();
+
+const [proxyUrl = "", backendUrl = "", maxConcurrency = ""] = process.argv.slice(2);
+const worker = startWorker(
+  {
+    proxyUrl,
+    workerSecret: SECRET,
+    backendUrl,
+    models: { all: true, names: [] },
+    workerName: "many",
+    maxConcurrency: Number(maxConcurrency),
+    provider: "local",
+    drainTimeoutMs: 10_000,
+    firstByteTimeoutMs: 0,
+    idleTimeoutMs: 0,
+  },
+  { clock: systemClock, log: silentLog },
+);
+process.on("SIGTERM", () => void worker.drain());
+const { code } = await worker.closed;
+process.exitCode = code;
