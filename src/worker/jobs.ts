@@ -37,7 +37,7 @@ export function createJobs(options: JobsOptions): Jobs {
    * Requests that the relay gave to slots which it counts as free, while their backend connections are
    * still being closed. Never more than there are such slots.
    */
-  const next = new Map<string, { writer: ResponseWriter; start(): void }>();
+  const next = new Map<string, { writer: ResponseWriter; start: () => void }>();
   /** Jobs whose backend connection is open, cancelled ones included. */
   let load = 0;
   let waiting: (() => void)[] = [];
