@@ -199,7 +199,10 @@ function createDeadline(options: BackendOptions, outer: AbortSignal): Deadline {
   let late: BackendError | undefined;
   let timer: Timer | undefined;
   let first = true;
-  const forward = (): void => abort.abort(outer.reason);
+  const forward = (): void => {
+    timer?.cancel();
+    abort.abort(outer.reason);
+  };
 
   function arm(ms: number, what: string, code: string): void {
     timer?.cancel();

@@ -230,6 +230,22 @@ describe("Backend", () => {
   });
 });
 
+describe("Backend time limit", () => {
+  test("leaves no timer behind when a request is aborted between two reads", async () => {
+    await using fake = await startFakeBackend();
+    const clock = new ManualClock();
+    const abort = new AbortController();
+    const sent = clientOf(fake, { clock, firstByteTimeoutMs: 5_000 }).send(CHAT, abort.signal);
+    const exchange = await fake.next();
+    exchange.head(200);
+    await sent;
+    expect(clock.pending).toEqual([5_000]);
+    abort.abort("gone");
+    await exchange.closed;
+    expect(clock.pending).toEqual([]);
+  });
+});
+
 describe("List of models", () => {
   test("is OpenAI's, or Ollama's where that is missing", async () => {
     await using fake = await startFakeBackend(["a", "b", "a"]);
