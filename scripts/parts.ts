@@ -1,0 +1,74 @@
+import { existsSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { PARTS, type Part, type PartName } from "../test/support/parts.ts";
+
+// bun run parts [NAME…]: installs the real servers that tests need, as far as this machine allows, and
+// says what it could not. Does nothing, quickly, where all are there.
+
+/** Building llama.cpp takes ten minutes on a slow machine; beyond that something hangs. */
+const LIMIT_MS = 20 * 60_000;
+
+async function run(command: string[], env: Record<string, string> = {}): Promise<boolean> {
+  console.log(`$ ${command.join(" ")}`);
+  const child = Bun.spawn(command, {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "inherit", "inherit"],
+    timeout: LIMIT_MS,
+  });
+  return (await child.exited) === 0;
+}
+
+function canUseApt(): boolean {
+  return process.getuid?.() === 0 && Bun.which("apt-get") !== null;
+}
+
+async function installPackages(packages: string[]): Promise<boolean> {
+  if (!canUseApt()) return false;
+  // Runlevel 1 keeps Debian from starting a server just because it was installed.
+  const env = { DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
+  const install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", ...packages];
+  // A fresh machine has no package lists yet, or old ones.
+  return (
+    (await run(install, env)) || ((await run(["apt-get", "update", "-q"], env)) && (await run(install, env)))
+  );
+}
+
+async function makeEnvironment(dir: string): Promise<boolean> {
+  const make = async (): Promise<boolean> => {
+    const python = Bun.which("python3");
+    return python !== null && run([python, "-m", "venv", "--clear", dir]);
+  };
+  // Debian ships Python without the module that makes environments.
+  return (await make()) || ((await installPackages(["python3", "python3-venv"])) && (await make()));
+}
+
+async function installPython(dir: string, requirements: string): Promise<boolean> {
+  const python = `${dir}/bin/python`;
+  if (!existsSync(python) && !(await makeEnvironment(dir))) return false;
+  console.log(
+    "Installing Python packages; where they have to be compiled this takes six to ten minutes, once",
+  );
+  return run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]);
+}
+
+async function installPart(part: Part): Promise<boolean> {
+  const { source } = part;
+  const done = await (source.kind === "apt"
+    ? installPackages(source.packages)
+    : installPython(source.dir, source.requirements));
+  return done && part.find() !== undefined;
+}
+
+const { positionals } = parseArgs({ allowPositionals: true });
+const known = Object.keys(PARTS) as PartName[];
+for (const name of positionals) {
+  if (known.some((part) => part === name)) continue;
+  console.error(`Cannot install part "${name}": it is not one of ${known.join(", ")}`);
+  process.exit(2);
+}
+for (const name of known) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue;
+  if (PARTS[name].find() !== undefined || (await installPart(PARTS[name]))) continue;
+  console.error(`Cannot install the test part "${name}" here; try: ${PARTS[name].install}`);
+  process.exitCode = 1;
+}

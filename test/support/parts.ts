@@ -1,0 +1,106 @@
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { Problem } from "../../src/base/errors.ts";
+
+/** A real server or program that some tests need and that does not come with the dependencies. */
+export interface Part {
+  /** Where it is, or `undefined` if this machine lacks it. Quick, and changes nothing. */
+  find(): string | undefined;
+  /** How `scripts/parts.ts` gets it. */
+  source: { kind: "apt"; packages: string[] } | { kind: "venv"; dir: string; requirements: string };
+  /** Command for a person, shown where a test is skipped for want of it. */
+  install: string;
+}
+
+/** Where parts that are built and files that are made are kept: outside the tree, for every checkout. */
+export const cacheDir = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "modelrelay-test");
+
+/** A program of the system's packages; servers often live outside an ordinary user's PATH. */
+function program(name: string, ...packages: string[]): Part {
+  const PATH = `${process.env["PATH"] ?? ""}:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin`;
+  return {
+    find: () => Bun.which(name, { PATH }) ?? undefined,
+    source: { kind: "apt", packages },
+    install: `sudo apt-get install ${packages.join(" ")}`,
+  };
+}
+
+/** The spelling under which Python's installer files a package. */
+function filedName(name: string): string {
+  return name.toLowerCase().replaceAll(/[-_.]+/g, "_");
+}
+
+/** Python packages in an environment of their own; found as the environment's interpreter. */
+function pythonEnvironment(name: string, requirements: string): Part {
+  const dir = join(cacheDir, name);
+  const python = join(dir, "bin/python");
+  return {
+    find() {
+      if (!existsSync(python)) return undefined;
+      const installed = new Set<string>();
+      for (const entry of new Bun.Glob("lib/python3*/site-packages/*.dist-info").scanSync({
+        cwd: dir,
+        onlyFiles: false,
+      })) {
+        const [, distribution, version] = /([^/]+)-([^-/]+)\.dist-info$/.exec(entry) ?? [];
+        if (distribution !== undefined) installed.add(`${filedName(distribution)}==${version}`);
+      }
+      const wanted = readFileSync(requirements, "utf8").matchAll(/^([\w.-]+)==(\S+)$/gm);
+      return [...wanted].every(([, distribution, version]) =>
+        installed.has(`${filedName(distribution!)}==${version}`),
+      )
+        ? python
+        : undefined;
+    },
+    source: { kind: "venv", dir, requirements },
+    install: `npm run parts ${name}`,
+  };
+}
+
+/** Every part. A new one is an entry here. */
+export const PARTS = {
+  /** Reverse proxy. */
+  nginx: program("nginx", "nginx-light"),
+  /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
+  llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
+} satisfies Record<string, Part>;
+
+export type PartName = keyof typeof PARTS;
+
+function missing(name: PartName): string {
+  return `Cannot find the test part "${name}" on this machine`;
+}
+
+/**
+ * Where a part is.
+ *
+ * @throws {Problem} if it is missing; the action is the command that installs it
+ */
+export function requirePart(name: PartName): string {
+  const found = PARTS[name].find();
+  if (found === undefined)
+    throw new Problem(`${missing(name)}; install it with: ${PARTS[name].install}`, {
+      action: PARTS[name].install,
+    });
+  return found;
+}
+
+const reported = new Set<PartName>();
+
+/**
+ * Whether a test that needs these parts is to be skipped: `test.skipIf(lacksPart("nginx"))(…)`. Says once
+ * for each missing part what to do. With `CI=true` always false: there, the test has to fail.
+ */
+export function lacksPart(...names: PartName[]): boolean {
+  if (process.env["CI"] === "true") return false;
+  const absent = names.filter((name) => PARTS[name].find() === undefined);
+  for (const name of absent) {
+    if (!reported.has(name))
+      process.stderr.write(
+        `${missing(name)}: its tests are skipped. Install it with: ${PARTS[name].install}\n`,
+      );
+    reported.add(name);
+  }
+  return absent.length > 0;
+}
