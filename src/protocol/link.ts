@@ -90,6 +90,8 @@ export interface WorkerEvents {
  * one of `end`, `fail` and `cancelled`. A call after that does nothing.
  */
 export interface ResponseWriter {
+  /** Nothing more can be said, so that the rest of the backend's answer need not be read. */
+  readonly finished: boolean;
   head(head: ResponseHead): void;
   body(bytes: Uint8Array<ArrayBuffer>): void;
   end(tokens?: TokenCounts): void;

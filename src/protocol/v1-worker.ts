@@ -162,6 +162,9 @@ function createV1Writer(
   }
 
   return {
+    get finished() {
+      return finished;
+    },
     head(given) {
       head = given;
       const successful = given.status >= 200 && given.status < 300;

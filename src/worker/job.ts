@@ -91,6 +91,8 @@ async function forward(response: BackendResponse, context: JobContext): Promise<
     signal.throwIfAborted();
     if (part === undefined) break;
     write(part);
+    // The link cannot carry this answer and has said so.
+    if (writer.finished) return response.cancel();
   }
   const rest = transform?.end();
   if (rest !== undefined && rest.byteLength > 0) writer.body(rest);

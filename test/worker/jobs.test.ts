@@ -192,6 +192,17 @@ describe("Worker request", () => {
     }
   });
 
+  test("lets go of a backend whose answer cannot cross the link", async () => {
+    await using all = await bench();
+    all.link.request("r1", CHAT);
+    const exchange = await all.backend.next();
+    // More is promised than is sent: only the worker can end this connection.
+    exchange.raw("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 1000\r\n\r\n");
+    exchange.raw(new Uint8Array([0xff, 0xfb, 0x90]));
+    expect((await all.link.next("response_complete", "r1"))["status_code"]).toBe(502);
+    await exchange.closed;
+  });
+
   test("for a model that is not offered is refused", async () => {
     await using all = await bench();
     all.link.request("r1", { ...CHAT, model: "other" });
