@@ -155,8 +155,7 @@ export class Exchange {
         // In a stream of events the error is one more event; elsewhere only a broken connection says
         // that the body is not whole.
         if (state.phase === "open" && !state.events) return state.stream.break(error.message);
-        const boundary = state.stream.boundary;
-        const before = boundary === "event" ? "" : boundary === "line" ? "\n" : "\n\n";
+        const before = closing(this.dialect, state.stream.boundary);
         state.stream.push(encoder.encode(before + errorEvent(this.dialect, error)));
         return state.stream.end();
       }
@@ -266,6 +265,12 @@ export class Exchange {
     const fits = boundary === "event" || (boundary === "line" && ping.startsWith(":"));
     if (fits && state.stream.heldBytes === 0) this.#push(state.stream, encoder.encode(ping));
   }
+}
+
+/** What ends the event or line that a stream broke off in. An empty line is an error where lines are JSON. */
+function closing(dialect: Dialect, boundary: ResponseStream["boundary"]): string {
+  if (dialect === "ollama") return boundary === "inside" ? "\n" : "";
+  return boundary === "event" ? "" : boundary === "line" ? "\n" : "\n\n";
 }
 
 const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
