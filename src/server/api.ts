@@ -17,9 +17,12 @@ const STREAMS_BY_DEFAULT = new Set(["/api/chat", "/api/generate"]);
 
 const TEXT_TYPE = /^(text\/|application\/([\w.-]+\+)?(json|xml|x-ndjson)\b)/i;
 
-/** Makes an id that a client can quote and that no one can guess. */
+/**
+ * Makes an id that a client can quote and that no one can guess. It goes on to the backend, and some
+ * (llama-cpp-python among them) answer 400 to an `x-request-id` that is no UUID.
+ */
 export function newRequestId(): string {
-  return `req_${crypto.randomUUID().replaceAll("-", "")}`;
+  return crypto.randomUUID();
 }
 
 export interface ApiRequest {

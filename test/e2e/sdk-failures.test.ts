@@ -73,7 +73,7 @@ describe("The SDKs map", () => {
       code: "model_not_found",
       type: "invalid_request_error",
       message: offered,
-      requestID: expect.stringMatching(/^req_/) as string,
+      requestID: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     });
 
     const fromAnthropic = await rejection(relayed.anthropic.messages.create({ ...message, model: "absent" }));
@@ -81,7 +81,7 @@ describe("The SDKs map", () => {
     expect(fromAnthropic).toMatchObject({
       status: 404,
       error: { type: "error", error: { type: "not_found_error", message: offered } },
-      requestID: expect.stringMatching(/^req_/) as string,
+      requestID: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     });
   });
 
