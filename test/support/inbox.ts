@@ -1,7 +1,11 @@
 /** Waits for one item at a time from something that delivers when it likes. */
 export class Inbox<T> {
   readonly #items: T[] = [];
-  readonly #waiting: { accepts: (item: T) => boolean; resolve: (item: T) => void; reject: (error: Error) => void }[] = [];
+  readonly #waiting: {
+    accepts: (item: T) => boolean;
+    resolve: (item: T) => void;
+    reject: (error: Error) => void;
+  }[] = [];
   #closed: Error | undefined;
 
   put(item: T): void {

@@ -64,7 +64,14 @@ export class RawWorker {
   }
 
   async register(models: string[], more: Record<string, unknown> = {}): Promise<Message> {
-    this.say({ type: "register", worker_name: "raw", models, max_concurrent: 1, protocol_version: "2026-04-bridge-v1", ...more });
+    this.say({
+      type: "register",
+      worker_name: "raw",
+      models,
+      max_concurrent: 1,
+      protocol_version: "2026-04-bridge-v1",
+      ...more,
+    });
     return this.next("register_ack");
   }
 
@@ -72,7 +79,12 @@ export class RawWorker {
     this.say({ type: "response_chunk", request_id: request["request_id"], chunk: text });
   }
 
-  complete(request: Message, status = 200, body?: string, headers: Record<string, string> = { "content-type": "application/json" }): void {
+  complete(
+    request: Message,
+    status = 200,
+    body?: string,
+    headers: Record<string, string> = { "content-type": "application/json" },
+  ): void {
     this.say({
       type: "response_complete",
       request_id: request["request_id"],

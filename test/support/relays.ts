@@ -204,7 +204,7 @@ export async function connectRawWorker(url: string, query = "", secret = SECRET)
     worker.ended({ code: event.code, reason: event.reason });
   });
   worker.attach({
-    send: (message) => void socket.send(message),
+    send: (message) => socket.send(message),
     close: (code, reason) => socket.close(code, reason),
     cut: () => socket.terminate(),
   });
