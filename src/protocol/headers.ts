@@ -66,6 +66,13 @@ const RESPONSE_PRIVATE = new Set([
 ]);
 const RESPONSE_PRIVATE_PREFIXES = ["access-control-", "x-modelrelay-"];
 
+/**
+ * What is taken of a peer's fields, together. The runtime's own limit for a request is 16 KiB; a header
+ * of 50,000 fields would stop it for seconds, since each is looked for among those before it.
+ */
+const MAX_FIELDS = 256;
+const MAX_FIELDS_LENGTH = 64 * 1024;
+
 /** A field name is a token (RFC 9110 §5.6.2). */
 const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]{1,256}$/;
 /** Field values are visible characters, spaces and tabs (RFC 9110 §5.5): no line breaks, no NUL. */
@@ -109,14 +116,8 @@ export function requestHeadersForLink(headers: Headers): HeaderFields {
  * any other. `accept-encoding` is dropped: the worker's own HTTP client chooses.
  */
 export function requestHeadersForBackend(received: HeaderFields): HeaderFields {
-  const named = namedByConnection(received["connection"]);
-  const fields: HeaderFields = {};
-  for (const rawName in received) {
-    const name = rawName.toLowerCase();
-    const value = received[rawName];
-    if (name === "accept-encoding" || typeof value !== "string" || !validField(name, value)) continue;
-    if (crosses(name, named, REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES)) fields[name] = value;
-  }
+  const fields = takeFields(received, REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES);
+  delete fields["accept-encoding"];
   return fields;
 }
 
@@ -132,13 +133,23 @@ export function responseHeadersForLink(headers: Headers): HeaderFields {
 
 /** Fields of a worker's response that go on to the client; malformed ones are left out. */
 export function responseHeadersForClient(received: HeaderFields): HeaderFields {
+  return takeFields(received, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES);
+}
+
+/** What a peer sent and what may go on of it, up to the first field that is too much. */
+function takeFields(received: HeaderFields, own: Set<string>, prefixes: readonly string[]): HeaderFields {
   const named = namedByConnection(received["connection"]);
   const fields: HeaderFields = {};
+  let count = 0;
+  let length = 0;
   for (const rawName in received) {
     const name = rawName.toLowerCase();
     const value = received[rawName];
     if (typeof value !== "string" || !validField(name, value)) continue;
-    if (crosses(name, named, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES)) fields[name] = value;
+    if (!crosses(name, named, own, prefixes)) continue;
+    length += name.length + value.length;
+    if (++count > MAX_FIELDS || length > MAX_FIELDS_LENGTH) break;
+    fields[name] = value;
   }
   return fields;
 }

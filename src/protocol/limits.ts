@@ -2,11 +2,14 @@
  * The link's numbers, in one place; `docs/protocol.md` explains each. Sizes are bytes, times are ms.
  */
 
-/** Largest WebSocket message that a v1 relay accepts: servers in the field drop a worker above it. */
+/** Largest WebSocket message of v1: servers in the field drop a worker above it, and workers their link. */
 export const V1_MAX_MESSAGE = 16 * 1024 * 1024;
 
 /** Body text per `response_chunk` at most; JSON escaping can make it six times longer on the wire. */
 export const V1_MAX_CHUNK = 1024 * 1024;
+
+/** Body text per part of a request that goes out in parts, in bytes before it is escaped. */
+export const V1_MAX_PART = 1024 * 1024;
 
 /** Models that one worker may register; what is beyond is left out and named in a warning. */
 export const MAX_MODELS = 1_000;

@@ -29,6 +29,8 @@ export const NEEDS = {
   method: 1,
   /** A body that is not UTF-8 text. */
   bytes: 2,
+  /** A body that does not fit into one message of v1. */
+  large: 4,
 } as const;
 
 /** What the relay hears from a worker. */

@@ -50,8 +50,9 @@ export interface Acceptance {
  *
  * - `method`: requests may carry a method other than POST
  * - `head`: the first chunk of a response carries status and headers
+ * - `parts`: a request's body may come in several messages
  */
-export const FEATURES = ["method", "head"] as const;
+export const FEATURES = ["method", "head", "parts"] as const;
 export type Feature = (typeof FEATURES)[number];
 
 /** A client's request on its way to a worker. */

@@ -1,4 +1,4 @@
-import { CLOSE } from "./limits.ts";
+import { CLOSE, V1_MAX_PART } from "./limits.ts";
 import { NEEDS, type Carrier, type LinkFailure, type RelayCodec, type RelayEvents } from "./link.ts";
 import {
   FEATURES,
@@ -113,6 +113,16 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
       events.broken(id, { status: 502, code: "backend_unreachable", message, origin: "worker" });
   }
 
+  /** A character cut in two by the end of a part goes out whole with the next. */
+  function sendParts(message: Record<string, unknown>, { id, body }: LinkRequest): void {
+    const parts = new TextDecoder("utf-8", { ignoreBOM: true });
+    for (let at = 0; at < body.length; at += V1_MAX_PART) {
+      const more = at + V1_MAX_PART < body.length;
+      const text = parts.decode(body.subarray(at, at + V1_MAX_PART), { stream: more });
+      send({ ...(at === 0 ? message : { type: "request_body", request_id: id }), body: text, more });
+    }
+  }
+
   return {
     receive(message) {
       const { type, fields } = parseMessage(message);
@@ -149,21 +159,23 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
         ...(features.length > 0 && { features: FEATURES.filter((feature) => features.includes(feature)) }),
       });
     },
-    carries: () => (features.includes("method") ? NEEDS.method : 0),
+    carries: () =>
+      (features.includes("method") ? NEEDS.method : 0) | (features.includes("parts") ? NEEDS.large : 0),
     request(request: LinkRequest) {
       held.set(request.id, { path: request.path, status: undefined });
       // Workers in the field hand this on and then read the compressed body as text.
       const { "accept-encoding": _, ...headers } = request.headers;
-      send({
+      const message = {
         type: "request",
         request_id: request.id,
         model: request.model,
         endpoint_path: request.path,
         is_streaming: request.streaming,
-        body: decoder.decode(request.body),
         headers,
         ...(request.method !== "POST" && { method: request.method }),
-      });
+      };
+      if (features.includes("parts") && request.body.length > V1_MAX_PART) sendParts(message, request);
+      else send({ ...message, body: decoder.decode(request.body) });
     },
     cancel(id: string, reason: CancelReason) {
       // Workers in the field never complete a cancelled request, so nothing waits for it.

@@ -28,6 +28,8 @@ const encoder = new TextEncoder();
 /** The worker's end of a v1 link. */
 export function createV1WorkerCodec(carrier: Carrier, events: WorkerEvents): WorkerCodec {
   let features: Feature[] = [];
+  /** Requests of which only a part has come, by id. */
+  const arriving = new Map<string, { fields: Fields; parts: Uint8Array[] }>();
 
   function send(message: Record<string, unknown>): void {
     carrier.send(JSON.stringify(message));
@@ -44,14 +46,33 @@ export function createV1WorkerCodec(carrier: Carrier, events: WorkerEvents): Wor
   }
 
   function request(fields: Fields): void {
+    const id = textField(fields, "request_id");
+    const part = encoder.encode(textField(fields, "body"));
+    if (fields["more"] === true) arriving.set(id, { fields, parts: [part] });
+    else requestComplete(id, fields, part);
+  }
+
+  function requestBody(fields: Fields): void {
+    const id = textField(fields, "request_id");
+    const part = encoder.encode(textField(fields, "body"));
+    const begun = arriving.get(id);
+    // The request was cancelled meanwhile: nobody waits for the rest of it.
+    if (begun === undefined) return;
+    begun.parts.push(part);
+    if (fields["more"] === true) return;
+    arriving.delete(id);
+    requestComplete(id, begun.fields, Buffer.concat(begun.parts));
+  }
+
+  function requestComplete(id: string, fields: Fields, body: Uint8Array): void {
     events.request({
-      id: textField(fields, "request_id"),
+      id,
       model: textField(fields, "model"),
       method: optionalText(fields, "method") ?? "POST",
       path: textField(fields, "endpoint_path"),
       streaming: fields["is_streaming"] === true,
       headers: headerFields(fields, "headers"),
-      body: encoder.encode(textField(fields, "body")),
+      body,
     });
   }
 
@@ -63,8 +84,13 @@ export function createV1WorkerCodec(carrier: Carrier, events: WorkerEvents): Wor
           return accepted(fields);
         case "request":
           return request(fields);
-        case "cancel":
-          return events.cancel(textField(fields, "request_id"), cancelReason(fields["reason"]));
+        case "request_body":
+          return requestBody(fields);
+        case "cancel": {
+          const id = textField(fields, "request_id");
+          arriving.delete(id);
+          return events.cancel(id, cancelReason(fields["reason"]));
+        }
         case "ping":
           return events.ping(optionalCount(fields, "timestamp_unix_ms"));
         case "graceful_shutdown": {

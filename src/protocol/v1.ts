@@ -105,6 +105,24 @@ export function speaksV1(version: string | undefined): boolean {
   return version === undefined || /-v1(\.\d+)*$/.test(version);
 }
 
+/** What a request's message holds beside the body: names, path and header fields, generously. */
+const AROUND_BODY = 256 * 1024;
+/** Characters that escaping adds to each byte: most to a control character, as in `\u0001`. */
+const ADDED_BY_ESCAPING = new Uint8Array(256).map(
+  (_, byte) => JSON.stringify(String.fromCharCode(byte)).length - 3,
+);
+const MOST_ADDED = 5;
+
+/** Whether a body of UTF-8 text, escaped as JSON, fits into one message. */
+export function fitsOneMessage(body: Uint8Array): boolean {
+  let room = V1_MAX_MESSAGE - AROUND_BODY - body.length;
+  if (room < 0) return false;
+  if (body.length * MOST_ADDED <= room) return true;
+  // By index: an iterator takes several times as long (9 ms for 16 MB this way).
+  for (let at = 0; at < body.length; at++) room -= ADDED_BY_ESCAPING[body[at] ?? 0] ?? 0;
+  return room >= 0;
+}
+
 /** Content type of a streamed answer whose head a v1 worker never sends. */
 export function assumedStreamType(path: string): string {
   return path.startsWith("/api/") ? "application/x-ndjson" : "text/event-stream";

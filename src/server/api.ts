@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { NEEDS } from "../protocol/link.ts";
 import { requestHeadersForLink } from "../protocol/headers.ts";
 import type { HeaderFields } from "../protocol/messages.ts";
+import { fitsOneMessage } from "../protocol/v1.ts";
 import { bodyFields, type BodyFields } from "./body-fields.ts";
 import { readBody } from "./body.ts";
 import { relayError, type ClientError } from "./client-error.ts";
@@ -110,7 +111,8 @@ async function fieldsOf(
 function needsOf(method: string, body: Uint8Array<ArrayBuffer>, contentType: string): number {
   // JSON has been decoded already; anything else has to be looked at.
   const text = body.length === 0 || (TEXT_TYPE.test(contentType) && isUtf8(body)) || isUtf8(body);
-  return (method === "POST" ? 0 : NEEDS.method) | (text ? 0 : NEEDS.bytes);
+  const large = !fitsOneMessage(body);
+  return (method === "POST" ? 0 : NEEDS.method) | (text ? 0 : NEEDS.bytes) | (large ? NEEDS.large : 0);
 }
 
 /** The client's header fields without what it proved itself to the relay with. */

@@ -1,5 +1,7 @@
+import { formatBytes } from "../base/bytes.ts";
 import { formatDuration } from "../base/duration.ts";
-import type { LinkFailure } from "../protocol/link.ts";
+import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
+import { NEEDS, type LinkFailure } from "../protocol/link.ts";
 import type { Refusal } from "./core/types.ts";
 
 /** What a client is told when its request fails. The message is safe to show: no path, stack or secret. */
@@ -48,6 +50,14 @@ export function refusalError(refusal: Refusal, model: string | undefined): Clien
             `Model "${refusal.model}" is not offered: ${nameModels(refusal.offered)}`,
           );
     case "link_cannot_carry":
+      if ((refusal.needs & ~NEEDS.large) === 0) {
+        return {
+          status: 502,
+          code: "worker_link_too_small",
+          message: `The request's body does not fit into one message (${formatBytes(V1_MAX_MESSAGE)}) of the link to the workers that could serve it; they need a newer version`,
+          origin: "worker",
+        };
+      }
       return {
         status: 502,
         code: "worker_link_text_only",

@@ -152,7 +152,11 @@ export class RelayCore {
       case "worker":
         return this.#dispatch(request, choice.worker, now);
       case "cannot_carry":
-        return this.#refuse(request, { code: "link_cannot_carry", model: request.model });
+        return this.#refuse(request, {
+          code: "link_cannot_carry",
+          model: request.model,
+          needs: request.needs,
+        });
       case "nobody":
         // A model that was offered a moment ago may be back in one: its worker reconnects.
         if (request.model === undefined || !this.registry.wasOffered(request.model)) {

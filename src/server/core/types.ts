@@ -43,7 +43,7 @@ export interface ArrivingRequest {
 /** Why the relay gives a request up, with what the answer to the client needs. */
 export type Refusal =
   | { code: "model_not_found"; model: string | undefined; offered: readonly string[] }
-  | { code: "link_cannot_carry"; model: string | undefined }
+  | { code: "link_cannot_carry"; model: string | undefined; needs: number }
   | { code: "queue_full"; limit: number }
   | { code: "queue_timeout"; waitedMs: number; offered: boolean }
   | { code: "worker_lost"; times: number }
