@@ -189,6 +189,8 @@ export class Exchange {
     const state = this.#state;
     if (state.phase !== "opening") return;
     const stream = this.#newStream();
+    // Nobody will ever read it: what it held would be held for good.
+    if (this.#isBodiless(state.head.status)) stream.abandon("This answer has no body");
     const type = state.head.headers["content-type"] ?? "";
     const events = type.startsWith("text/event-stream") || type.startsWith("application/x-ndjson");
     this.#state = { phase: "open", stream, events };
@@ -226,8 +228,13 @@ export class Exchange {
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
     if ((headers["content-type"] ?? "").startsWith("text/event-stream"))
       Object.assign(headers, STREAM_HEADERS);
-    const bodiless = head.status === 204 || head.status === 304 || this.request.method === "HEAD";
-    this.#resolve(new Response(bodiless ? null : body, { status: head.status, headers }));
+    const sent = this.#isBodiless(head.status) ? null : body;
+    this.#resolve(new Response(sent, { status: head.status, headers }));
+  }
+
+  /** RFC 9110 §6.4.1, and §15.3.6 for 205. */
+  #isBodiless(status: number): boolean {
+    return status === 204 || status === 205 || status === 304 || this.request.method === "HEAD";
   }
 
   /** Queue and worker time in ms (W3C Server Timing); the worker adds its backend's. */

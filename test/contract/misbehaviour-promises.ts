@@ -117,4 +117,55 @@ export const misbehaviourPromises: ContractPromise[] = [
       await healthShows<{ workers_connected: number }>(relay, (health) => health.workers_connected === 1);
     },
   },
+  {
+    title: "holds nothing for an answer that may have no body",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay, { features: ["method", "head"] });
+      for (const [method, status] of [
+        ["HEAD", 200],
+        ["POST", 204],
+        ["POST", 205],
+        ["POST", 304],
+      ] as const) {
+        const answer = relay.fetch("/v1/batches?model=m", { method });
+        const request = await worker.next("request");
+        worker.say({
+          type: "response_chunk",
+          request_id: request["request_id"],
+          chunk: "x".repeat(1_000),
+          status_code: status,
+          headers: { "content-type": "text/plain" },
+        });
+        expect((await answer).status).toBe(status);
+        worker.chunk(request, "y".repeat(1_000));
+        worker.complete(request, status);
+      }
+      await healthShows<{ bytes_held: number; requests_in_flight: number }>(
+        relay,
+        (health) => health.bytes_held === 0 && health.requests_in_flight === 0,
+      );
+    },
+  },
+  {
+    title: "takes no more header fields from a worker than can be sent without delay",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay);
+      for (const [count, length] of [
+        [100_000, 1],
+        [20, 10_000],
+      ] as const) {
+        const fields = Array.from({ length: count }, (_, n) => [`x-${n}`, "v".repeat(length)]);
+        const answer = chat(relay);
+        const headers = { "content-type": "application/json", ...Object.fromEntries(fields) };
+        worker.complete(await worker.next("request"), 200, "{}", headers);
+        const response = await answer;
+        expect(await response.text()).toBe("{}");
+        expect(response.headers.get("content-type")).toBe("application/json");
+        expect(response.headers.get("x-0")).toHaveLength(length);
+        expect(JSON.stringify(response.headers).length).toBeLessThan(40_000);
+      }
+    },
+  },
 ];
