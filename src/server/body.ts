@@ -12,6 +12,10 @@ export type BodyResult = { ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: fa
 
 const EMPTY = new Uint8Array(0);
 
+/** Parts below this are copied together: each costs some hundred bytes beside its own, even one of one byte. */
+const SMALL_PART = 4 * 1024;
+const JOINED_PART = 16 * 1024;
+
 /**
  * Reads a request's body whole, within a limit of its own and the budget of all together. On success
  * its bytes are taken from the budget and the caller gives them back; on failure nothing is taken.
@@ -26,8 +30,8 @@ export async function readBody(
   if (body === null) return { ok: true, bytes: EMPTY };
   const declared = declaredLength(request);
   if (declared !== undefined && declared > limit) return refused(tooLarge(limit));
-  if (declared !== undefined && !budget.take(declared)) return refused(overloaded(budget));
-  const reader = new BodyReader(body, declared, limit, budget, clock);
+  // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
+  const reader = new BodyReader(body, limit, budget, clock);
   return reader.read();
 }
 
@@ -37,7 +41,7 @@ interface ByteReader {
   cancel(): Promise<void>;
 }
 
-/** A body being read: what has come, and what has been taken from the budget for it. */
+/** A body being read. What has come is taken from the budget. */
 class BodyReader {
   readonly #reader: ByteReader;
   readonly #limit: number;
@@ -45,23 +49,18 @@ class BodyReader {
   readonly #clock: Clock;
   readonly #startedAt: number;
   #parts: Uint8Array[] = [];
+  /** Where small parts are joined, and how much of it is filled. */
+  #joined: Uint8Array | undefined;
+  #filled = 0;
   #received = 0;
-  #taken: number;
   #timer: Timer;
   #late = false;
 
-  constructor(
-    body: ReadableStream<Uint8Array>,
-    declared: number | undefined,
-    limit: number,
-    budget: ByteBudget,
-    clock: Clock,
-  ) {
+  constructor(body: ReadableStream<Uint8Array>, limit: number, budget: ByteBudget, clock: Clock) {
     this.#reader = body.getReader();
     this.#limit = limit;
     this.#budget = budget;
     this.#clock = clock;
-    this.#taken = declared ?? 0;
     this.#startedAt = clock.now();
     this.#timer = this.#watch(BODY_GRACE_MS);
   }
@@ -81,25 +80,41 @@ class BodyReader {
     }
     if (this.#late)
       return this.#giveUp(relayError(408, "body_timeout", "The request's body came too slowly"));
+    this.#closeJoined();
     const bytes =
       this.#parts.length === 1 ? (this.#parts[0] as Uint8Array<ArrayBuffer>) : Buffer.concat(this.#parts);
-    this.#budget.give(this.#taken - bytes.length);
     return { ok: true, bytes };
   }
 
   #take(part: Uint8Array): ClientError | undefined {
-    this.#received += part.length;
-    if (this.#received > this.#limit) return tooLarge(this.#limit);
-    if (this.#received > this.#taken) {
-      if (!this.#budget.take(this.#received - this.#taken)) return overloaded(this.#budget);
-      this.#taken = this.#received;
+    if (this.#received + part.length > this.#limit) return tooLarge(this.#limit);
+    if (!this.#budget.take(part.length)) return overloaded(this.#budget);
+    // A first part is mostly the whole body, and needs no copy.
+    if (part.length >= SMALL_PART || this.#received === 0) {
+      this.#closeJoined();
+      this.#parts.push(part);
+    } else {
+      this.#join(part);
     }
-    this.#parts.push(part);
+    this.#received += part.length;
     return undefined;
   }
 
+  #join(part: Uint8Array): void {
+    if (this.#filled + part.length > JOINED_PART) this.#closeJoined();
+    this.#joined ??= new Uint8Array(JOINED_PART);
+    this.#joined.set(part, this.#filled);
+    this.#filled += part.length;
+  }
+
+  #closeJoined(): void {
+    if (this.#joined === undefined || this.#filled === 0) return;
+    this.#parts.push(this.#joined.slice(0, this.#filled));
+    this.#filled = 0;
+  }
+
   #giveUp(error: ClientError): BodyResult {
-    this.#budget.give(this.#taken);
+    this.#budget.give(this.#received);
     this.#stop();
     return refused(error);
   }
