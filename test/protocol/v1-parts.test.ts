@@ -39,7 +39,7 @@ function workerEnd() {
   const requests: LinkRequest[] = [];
   const end = createV1WorkerCodec(
     { send: ignored },
-    { ...workerEvents, request: (request) => requests.push(request) },
+    { ...workerEvents, request: (got) => requests.push(got) },
   );
   return { end, requests };
 }
