@@ -68,6 +68,7 @@ export class ResponseStream {
   end(): void {
     if (this.#ending !== "open") return;
     this.#ending = "ended";
+    if (this.#heldBytes > 0) this.#budget.leave(this);
     if (this.#wanted === undefined) return;
     this.#controller?.close();
     this.#answerPull();
@@ -77,6 +78,7 @@ export class ResponseStream {
   break(reason: string): void {
     if (this.#ending !== "open") return;
     this.#ending = "broken";
+    if (this.#heldBytes > 0) this.#budget.leave(this);
     if (this.#wanted === undefined) return;
     this.#controller?.error(new Error(reason));
     this.#answerPull();
@@ -84,8 +86,9 @@ export class ResponseStream {
 
   /** Breaks the connection at once and lets go of what is held. */
   abandon(reason: string): void {
+    const whole = this.#ending !== "open" && this.#heldBytes === 0;
     this.#release();
-    if (this.#ending === "open") {
+    if (!whole) {
       this.#ending = "broken";
       this.#controller?.error(new Error(reason));
     }
@@ -127,6 +130,7 @@ export class ResponseStream {
     const taken = this.#held.splice(0, count);
     this.#heldBytes -= bytes;
     this.#budget.give(bytes);
+    if (this.#heldBytes === 0) this.#budget.settle(this);
     return taken.length === 1 ? taken[0] : Buffer.concat(taken);
   }
 
@@ -138,6 +142,7 @@ export class ResponseStream {
 
   #release(): void {
     this.#budget.give(this.#heldBytes);
+    this.#budget.settle(this);
     this.#held = [];
     this.#heldBytes = 0;
   }

@@ -66,6 +66,32 @@ describe("Response stream", () => {
     expect(cancelled.budget.held).toBe(0);
   });
 
+  test("gives the unread rest of the largest finished answer up when others need the room", async () => {
+    const budget = new ByteBudget(10);
+    const finished = ["aaaaaa", "bbb"].map((text) => {
+      const stream = new ResponseStream(budget, () => {});
+      stream.push(bytes(text));
+      stream.end();
+      return stream;
+    });
+    // More than all of it together would bring: nobody is cut for that.
+    expect(budget.take(11)).toBe(false);
+    expect(budget.held).toBe(9);
+    expect(budget.take(6)).toBe(true);
+    expect(budget.held).toBe(9);
+    const [cut, kept] = finished.map((stream) => new Response(stream.body).text());
+    expect(cut).rejects.toThrow("does not read");
+    expect(await kept).toBe("bbb");
+    expect(budget.held).toBe(6);
+  });
+
+  test("asks nothing back from an answer that is still being made", () => {
+    const { budget, stream } = start(4);
+    stream.push(bytes("1234"));
+    expect(budget.take(1)).toBe(false);
+    expect(stream.heldBytes).toBe(4);
+  });
+
   test.each([
     ["", "event"],
     ["data: 1\n\n", "event"],
