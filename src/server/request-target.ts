@@ -11,7 +11,8 @@ export interface RequestTarget {
  * hands over a bare path or worse, on which it throws.
  *
  * @returns `undefined` if the target must be refused: paths that another server down the line could
- *   read differently (`//`, `/../`, encoded slashes and dots, backslashes) go nowhere
+ *   read differently (`//`, `/../` with its dots or slashes encoded or not, backslashes) go nowhere; an
+ *   encoded slash alone is part of a name, as in `/v1/models/org%2Fname`
  */
 export function requestTarget(url: string): RequestTarget | undefined {
   let start = 0;
@@ -32,4 +33,4 @@ export function requestTarget(url: string): RequestTarget | undefined {
 
 /** RFC 3986 §3.3: segments of pchar. */
 const SAFE_PATH = /^(?:\/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)+$/;
-const CONFUSING = /\/\/|\/(?:\.|%2e){1,2}(?:\/|$)|%(?:00|5c)|%(?![0-9a-f]{2})/i;
+const CONFUSING = /\/\/|(?:\/|%2f)(?:\.|%2e){1,2}(?:\/|%2f|$)|%(?:00|5c)|%(?![0-9a-f]{2})/i;

@@ -20,6 +20,8 @@ describe("Request target", () => {
     "http://relay/v1/%2e%2E/admin",
     "http://relay/v1/.%2e",
     "http://relay/v1/.",
+    "http://relay/v1/..%2fapi/delete",
+    "http://relay/v1/x%2F%2e%2E%2Fadmin",
     "http://relay/v1/a%00b",
     "http://relay/v1/a%5c..",
     "http://relay/v1/a\\b",
