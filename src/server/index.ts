@@ -1,9 +1,11 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { newRequestId } from "./api.ts";
+import { relayError } from "./client-error.ts";
 import type { ReloadableConfig, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
+import { errorResponse } from "./error-response.ts";
 import { listen, type Listener } from "./listener.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
@@ -57,12 +59,18 @@ export function createRelayApp(
     const requestId = newRequestId();
     const ticket = admitWorker(request, target, connection.address, admission, requestId);
     if (ticket instanceof Response) {
-      log.warn("A worker was refused", { address: connection.address, status: ticket.status });
+      // Throttled attempts come as fast as anybody likes to send them: the log must not grow with them.
+      const level = ticket.status === 429 ? "debug" : "warn";
+      log[level]("A worker was refused", { address: connection.address, status: ticket.status });
       return ticket;
     }
     return connection.upgrade(ticket)
       ? undefined
-      : new Response("The WebSocket handshake is incomplete\n", { status: 400 });
+      : errorResponse(
+          relayError(400, "invalid_request", "The WebSocket handshake is incomplete"),
+          "openai",
+          requestId,
+        );
   };
 
   const handle = createRoutes({
@@ -105,14 +113,19 @@ export function startRelay(config: RelayConfig, dependencies: StartDependencies)
   let drained: Promise<void> | undefined;
 
   async function drain(): Promise<void> {
-    const closed = listener.finish();
+    const { clock } = dependencies;
+    const closed = listener.finish().then(() => true);
     const { drainTimeoutMs } = relay.config;
+    const deadline = clock.now() + drainTimeoutMs;
     await relay.drain(drainTimeoutMs);
-    // The last bytes may still be on their way to a client.
-    const lingered = Promise.withResolvers<void>();
-    const limit = dependencies.clock.after(LINGER_MS, lingered.resolve);
-    await Promise.race([closed, lingered.promise]);
-    limit.cancel();
+    // The last bytes may still be on their way, and a slow client has the rest of the time to read them.
+    for (;;) {
+      const lingered = Promise.withResolvers<false>();
+      const limit = clock.after(LINGER_MS, () => lingered.resolve(false));
+      const everybodyLeft = await Promise.race([closed, lingered.promise]);
+      limit.cancel();
+      if (everybodyLeft || relay.budget.held === 0 || clock.now() >= deadline) break;
+    }
     await listener.stop();
   }
 
