@@ -2,9 +2,9 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { newRequestId, relayRequest } from "./api.ts";
-import { relayError, type ClientError } from "./client-error.ts";
+import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
-import type { CorsPolicy } from "./cors.ts";
+import { CorsPolicy } from "./cors.ts";
 import { dialectOf, idHeaders, type Dialect } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { modelEntry, modelList } from "./model-list.ts";
@@ -26,6 +26,9 @@ const OLLAMA_PATHS = new Set([
 ]);
 
 export const WORKER_PATH = "/v1/worker/connect";
+
+/** Web pages may call `/v1/*` alone: an Ollama that is called directly lets no foreign page in either. */
+const NO_CORS = new CorsPolicy([]);
 
 /** A client's own id is used when it is short and plain enough to log and to send back. */
 const CLIENT_ID = /^[A-Za-z0-9._:-]{1,128}$/;
@@ -65,7 +68,7 @@ export function createRoutes(options: RoutesOptions): Handler {
       if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
       if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
       if (isApi(target.path)) {
-        const cors = options.cors();
+        const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;
         if (request.method === "OPTIONS") return cors.preflight(request);
         // Prefill takes minutes: an answer may be silent for as long as it takes.
         connection.allowSilence();
@@ -100,9 +103,9 @@ export function createRoutes(options: RoutesOptions): Handler {
 
   function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {
     const id = decodePath(path.slice("/v1/models/".length));
-    if (relay.core.registry.models().includes(id))
-      return json(request, modelEntry(id, dialect), idHeaders(dialect, clientId));
-    return refuse(relayError(404, "model_not_found", `Model "${id}" is not offered`), dialect, clientId);
+    const offered = relay.core.registry.models();
+    if (offered.includes(id)) return json(request, modelEntry(id, dialect), idHeaders(dialect, clientId));
+    return refuse(refusalError({ code: "model_not_found", model: id, offered }, id), dialect, clientId);
   }
 
   function answerStatus(
