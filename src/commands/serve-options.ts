@@ -45,7 +45,7 @@ export const serveOptions = defineOptions({
     env: "PROVIDER_NAME",
     default: "local",
     hint: "NAME",
-    help: "Provider name of workers that state none",
+    help: "Provider whose workers serve this relay; one that states none is of provider local",
     schema: label(MAX_WORKER_NAME),
   },
   maxQueueLen: {
@@ -86,7 +86,7 @@ export const serveOptions = defineOptions({
     env: "MAX_INFLIGHT_BYTES",
     default: "1GiB",
     hint: "SIZE",
-    help: "Request bodies held at once, all together",
+    help: "Request bodies and undelivered answers held at once, all together",
     schema: size,
   },
   maxResponseBuffer: {

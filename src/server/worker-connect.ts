@@ -1,5 +1,5 @@
-import type { ClientError } from "./client-error.ts";
-import { relayError } from "./client-error.ts";
+import { MAX_WORKER_NAME } from "../protocol/limits.ts";
+import { relayError, type ClientError } from "./client-error.ts";
 import { errorResponse } from "./error-response.ts";
 import type { RequestTarget } from "./request-target.ts";
 import type { WorkerAdmission } from "./worker-admission.ts";
@@ -9,8 +9,6 @@ export interface WorkerTicket {
   provider: string;
   address: string;
 }
-
-const MAX_PROVIDER = 64;
 
 /**
  * Looks at a worker's handshake (`GET /v1/worker/connect?provider=…`).
@@ -63,6 +61,6 @@ export function admitWorker(
     response.headers.set("upgrade", "websocket");
     return response;
   }
-  const provider = (query.get("provider") ?? "").trim().slice(0, MAX_PROVIDER);
+  const provider = (query.get("provider") ?? "").trim().slice(0, MAX_WORKER_NAME);
   return { provider: provider === "" ? "local" : provider, address };
 }
