@@ -50,7 +50,9 @@ async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoO
     import("../demo/model.ts"),
     import("../demo/server.ts"),
   ]);
-  const found = await findBackend();
+  const running = await findBackend();
+  // A server without a model answers nothing, and the demo is there to be tried.
+  const found = running === undefined || running.models.length === 0 ? undefined : running;
   const workerSecret = crypto.randomUUID();
   const relayConfig = { ...defaultsOf("serve", serveOptions), listen: config.listen, workerSecret };
   const relay = startRelay(relayConfig, { clock: systemClock, log });
@@ -74,7 +76,7 @@ async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoO
   });
   const about =
     found === undefined
-      ? `No inference server was found on this machine, so a built-in model answers: ${DEMO_MODEL}. It only repeats what it is told.`
+      ? `${running === undefined ? "No inference server was found on this machine" : describeBackend(running)}, so a built-in model answers: ${DEMO_MODEL}. It only repeats what it is told.`
       : describeBackend(found);
   const ended = stopRequested({
     async onFirst() {
