@@ -99,6 +99,7 @@ function workerSocket(socket: ServerWebSocket<SocketData>): WorkerSocket {
   return {
     // 0 means that the message was dropped, although later ones would pass: the link has a hole then.
     send: (message) => socket.send(message) !== 0,
+    buffered: () => socket.getBufferedAmount(),
     close: (code, reason) => socket.close(code, reason),
     terminate: () => socket.terminate(),
   };

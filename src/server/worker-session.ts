@@ -10,6 +10,8 @@ import { createV1RelayCodec } from "../protocol/v1-relay.ts";
 export interface WorkerSocket {
   /** @returns false if the message was dropped; the link is then of no use any more */
   send(message: string | Uint8Array<ArrayBuffer>): boolean;
+  /** Bytes that were sent and that the connection has not taken yet. */
+  buffered(): number;
   close(code: number, reason: string): void;
   /** Ends the connection without waiting for the other end. */
   terminate(): void;
@@ -52,6 +54,10 @@ export class WorkerSession {
   readonly #log: Log;
   #timer: Timer;
   #lastHeardAt: number;
+  /** Bytes handed to the socket so far. */
+  #sent = 0;
+  /** As of the last beat: bytes that still waited, and bytes that had left. */
+  #flow = { waiting: 0, gone: 0 };
   #registered = false;
   #closed = false;
 
@@ -118,7 +124,9 @@ export class WorkerSession {
   }
 
   #send(message: string | Uint8Array<ArrayBuffer>): void {
-    if (this.#closed || this.#socket.send(message)) return;
+    if (this.#closed) return;
+    this.#sent += Buffer.byteLength(message);
+    if (this.#socket.send(message)) return;
     this.#log.warn("A worker does not read what it is sent and was disconnected", this.describe());
     this.#socket.terminate();
     // Not within this turn: whoever is sending has not finished with its own bookkeeping.
@@ -127,6 +135,7 @@ export class WorkerSession {
 
   #beat(): void {
     this.#timer = this.#clock.after(PING_INTERVAL_MS, () => {
+      if (this.#isTaking()) this.#lastHeardAt = this.#clock.now();
       const silentFor = this.#clock.now() - this.#lastHeardAt;
       if (silentFor >= PONG_TIMEOUT_MS) {
         this.#log.warn("A worker fell silent and was disconnected", {
@@ -139,6 +148,18 @@ export class WorkerSession {
       this.codec.ping(this.#clock.wall());
       this.#beat();
     });
+  }
+
+  /**
+   * Whether the worker has taken something since the last beat. A ping waits behind a long request, and
+   * on a slow line its pong is minutes away; but what waited then and has left by now was made room for
+   * by a worker that lives. Where nothing waited, what has left may lie in the kernel of a dead link.
+   */
+  #isTaking(): boolean {
+    const before = this.#flow;
+    const waiting = this.#socket.buffered();
+    this.#flow = { waiting, gone: this.#sent - waiting };
+    return before.waiting > 0 && this.#flow.gone > before.gone;
   }
 
   #relayEvents(): RelayEvents {

@@ -78,6 +78,7 @@ const inProcess: RelayKind = {
               queueMicrotask(() => worker.received(message as string));
               return true;
             },
+            buffered: () => 0,
             close(code, reason) {
               session = undefined;
               queueMicrotask(() => worker.ended({ code, reason }));
