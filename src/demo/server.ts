@@ -26,6 +26,8 @@ export function startDemoBackend(options: DemoBackendOptions = {}): DemoBackend 
     // A slow stream is not an idle one.
     idleTimeout: 0,
     development: false,
+    // True where `development` is false, unless it is said: a port that is taken would not be noticed.
+    reusePort: false,
     fetch: (request) => model.fetch(request),
   });
   return {

@@ -52,6 +52,9 @@ function open(address: ListenAddress, sendLimit: number, handlers: ListenerHandl
       port: address.port,
       // Without this a compiled binary answers errors with a page that shows its source.
       development: false,
+      // True where `development` is false, unless it is said: two relays of one user would then share
+      // the port without a word, each with half of the clients and workers.
+      reusePort: false,
       idleTimeout: IDLE_TIMEOUT_SECS,
       // The relay has limits of its own and words the refusal itself.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
