@@ -80,11 +80,7 @@ export async function relayRequest(
     relay.exchangeContext(),
   );
   request.signal.addEventListener("abort", () => exchange.leave(), { once: true });
-  relay.submit(
-    exchange,
-    fields.model === "" ? undefined : fields.model,
-    needsOf(request.method, body, contentType),
-  );
+  relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(request.method, body));
   return exchange.response;
 }
 
@@ -108,9 +104,8 @@ async function fieldsOf(
   return bodyFields(body, contentType, STREAMS_BY_DEFAULT.has(target.path));
 }
 
-function needsOf(method: string, body: Uint8Array<ArrayBuffer>, contentType: string): number {
-  // JSON has been decoded already; anything else has to be looked at.
-  const text = body.length === 0 || (TEXT_TYPE.test(contentType) && isUtf8(body)) || isUtf8(body);
+function needsOf(method: string, body: Uint8Array<ArrayBuffer>): number {
+  const text = isUtf8(body);
   const large = !fitsOneMessage(body);
   return (method === "POST" ? 0 : NEEDS.method) | (text ? 0 : NEEDS.bytes) | (large ? NEEDS.large : 0);
 }

@@ -52,6 +52,8 @@ export class Exchange {
   /** Settles once the head of the answer is known; never rejects. */
   readonly response: Promise<Response>;
   readonly arrivedAt: number;
+  /** Status that the backend answered with, whatever the client was told by then. */
+  backendStatus: number | undefined;
   /** Status that the client was given, once it was given one. */
   status: number | undefined;
   readonly #context: ExchangeContext;
@@ -88,6 +90,7 @@ export class Exchange {
   }
 
   head(head: ResponseHead): void {
+    this.backendStatus = head.status;
     if (this.#state.phase === "kept") {
       const type = head.headers["content-type"] ?? "";
       if (head.status < 300 && type.startsWith("text/event-stream")) {
@@ -191,8 +194,7 @@ export class Exchange {
     const stream = this.#newStream();
     // Nobody will ever read it: what it held would be held for good.
     if (this.#isBodiless(state.head.status)) stream.abandon("This answer has no body");
-    const type = state.head.headers["content-type"] ?? "";
-    const events = type.startsWith("text/event-stream") || type.startsWith("application/x-ndjson");
+    const events = STREAM_TYPE.test(state.head.headers["content-type"] ?? "");
     this.#state = { phase: "open", stream, events };
     for (const bytes of state.early) this.#push(stream, bytes);
     this.#answer(state.head, stream.body);
@@ -226,8 +228,7 @@ export class Exchange {
     for (const [name, id] of Object.entries(idHeaders(this.dialect, this.clientId))) headers[name] ??= id;
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
-    if ((headers["content-type"] ?? "").startsWith("text/event-stream"))
-      Object.assign(headers, STREAM_HEADERS);
+    if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
     const sent = this.#isBodiless(head.status) ? null : body;
     this.#resolve(new Response(sent, { status: head.status, headers }));
   }
@@ -280,6 +281,8 @@ function closing(dialect: Dialect, boundary: ResponseStream["boundary"]): string
   return boundary === "event" ? "" : boundary === "line" ? "\n" : "\n\n";
 }
 
+/** Streams whose end can be told by one more event or line: server-sent events, and Ollama's lines. */
+const STREAM_TYPE = /^(text\/event-stream|application\/x-ndjson)\b/i;
 const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
 
 /** The error behind an answer that came after the stream had been opened by a keep-alive. */

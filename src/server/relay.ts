@@ -96,7 +96,7 @@ export class Relay {
       const exchange = this.#exchanges.get(requestId);
       if (exchange === undefined) return;
       exchange.end();
-      this.#finish(exchange, (exchange.status ?? 200) < 500);
+      this.#finish(exchange, (exchange.backendStatus ?? 200) < 500);
     },
     broken: (requestId, failure) => {
       const exchange = this.#exchanges.get(requestId);

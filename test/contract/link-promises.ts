@@ -257,6 +257,43 @@ export const linkPromises: ContractPromise[] = [
     },
   },
   {
+    title: "lets a worker rest whose backend fails after the stream was only kept alive",
+    async keep(kind) {
+      await using relay = await kind.start({ sseKeepaliveMs: 20 });
+      const worker = await readyWorker(relay);
+      for (let n = 0; n < 3; n++) {
+        const answer = chat(relay, { stream: true });
+        const request = await worker.next("request");
+        const response = await answer;
+        worker.complete(request, 500, '{"error":{"message":"out of memory"}}');
+        expect(await response.text()).toContain("out of memory");
+      }
+      await healthShows<{ workers: { is_resting: boolean }[] }>(
+        relay,
+        (health) => health.workers[0]?.is_resting === true,
+      );
+    },
+  },
+  {
+    title: "streams Ollama's lines unbuffered and uncached",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay);
+      const answer = relay.fetch("/api/chat", { method: "POST", body: '{"model":"m"}' });
+      const request = await worker.next("request");
+      expect(request["is_streaming"]).toBe(true);
+      worker.chunk(request, '{"done":false}\n');
+      const response = await answer;
+      expect([
+        response.headers.get("content-type"),
+        response.headers.get("x-accel-buffering"),
+        response.headers.get("cache-control"),
+      ]).toEqual(["application/x-ndjson", "no", "no-cache, no-transform"]);
+      worker.complete(request);
+      expect(await response.text()).toBe('{"done":false}\n');
+    },
+  },
+  {
     title: "lets a worker that named the feature send status and headers with the first chunk",
     async keep(kind) {
       await using relay = await kind.start();
