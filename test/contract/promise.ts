@@ -53,13 +53,23 @@ export async function readyWorker(
   return worker;
 }
 
-/** Waits until the relay's own status says so; every look is one request, and each waits for the last. */
+/** In process nothing ever leaves the turn, so that the runner's own limit could not end a wait. */
+const HEALTH_LIMIT_MS = 10_000;
+
+/**
+ * Waits until the relay's own status says so; every look is one request, and each waits for the last.
+ *
+ * @throws {Error} with what it says instead, after 10 s
+ */
 export async function healthShows<T extends Record<string, unknown>>(
   relay: TestRelay,
   when: (health: T) => boolean,
 ): Promise<T> {
+  const deadline = performance.now() + HEALTH_LIMIT_MS;
   for (;;) {
     const health = (await (await relay.fetch("/health")).json()) as T;
     if (when(health)) return health;
+    if (performance.now() > deadline) throw new Error(`The relay still says ${JSON.stringify(health)}`);
+    await new Promise(setImmediate);
   }
 }
