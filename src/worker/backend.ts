@@ -129,7 +129,16 @@ export function createBackend(options: BackendOptions): Backend {
       } catch (error) {
         throw deadline.reason(error, "The worker cannot reach its backend");
       }
-      return receive(response, deadline);
+      if (response.status < 200 || response.status > 599) {
+        deadline.end();
+        deadline.abort();
+        throw new BackendError(
+          `The backend answered with status ${response.status}, which HTTP does not know`,
+          502,
+          "backend_unreachable",
+        );
+      }
+      return receive(response, deadline, base);
     },
   };
 }
@@ -146,8 +155,20 @@ function headersFor(request: BackendRequest, apiKey: string | undefined): Header
   return headers;
 }
 
-function receive(response: Response, deadline: Deadline): BackendResponse {
+/** A redirect within the backend as the client can follow it: it neither knows nor may know the backend's address. */
+function publicLocation(location: string, base: string): string {
+  const prefix = new URL(base);
+  const target = URL.parse(location, base);
+  if (target === null || target.origin !== prefix.origin) return location;
+  const path = prefix.pathname.replace(/\/+$/, "");
+  const inner = target.pathname.startsWith(`${path}/`) ? target.pathname.slice(path.length) : target.pathname;
+  return inner + target.search + target.hash;
+}
+
+function receive(response: Response, deadline: Deadline, base: string): BackendResponse {
   const given = new Headers(response.headers);
+  const location = given.get("location");
+  if (location !== null) given.set("location", publicLocation(location, base));
   if (given.has("content-encoding")) {
     // The HTTP client has already decompressed the body, so the field would no longer be true.
     given.delete("content-encoding");

@@ -16,6 +16,14 @@ const MEANING: Record<string, string> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its certificate comes from an unknown authority",
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate comes from an unknown authority",
   ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",
+  Malformed_HTTP_Response: "it does not answer in HTTP",
+  InvalidHTTPResponse: "it does not answer in HTTP",
+  InvalidContentLength: "it does not answer in HTTP",
+  ResponseHeadersTooLarge: "the header of its answer is too large",
+  UnrequestedUpgrade: "it speaks another protocol on this address",
+  ZlibError: "its answer cannot be decompressed",
+  BrotliDecompressionError: "its answer cannot be decompressed",
+  ZstdDecompressionError: "its answer cannot be decompressed",
 };
 
 /** Stable code of a failed connection, such as `ECONNREFUSED`; `undefined` if it has none. */
@@ -24,8 +32,12 @@ export function networkCode(thrown: unknown): string | undefined {
   return typeof code === "string" ? code : undefined;
 }
 
-/** Why a connection failed, as the end of a sentence. */
+/**
+ * Why a connection failed, as the end of a sentence. It names no address, since clients are told as well:
+ * the HTTP client's own messages end with the URL that was asked for.
+ */
 export function describeNetworkError(thrown: unknown): string {
   const code = networkCode(thrown);
-  return (code === undefined ? undefined : MEANING[code]) ?? messageOf(thrown);
+  const meaning = code === undefined ? undefined : MEANING[code];
+  return meaning ?? messageOf(thrown).replace(/ (?:fetching )?"?\w+:\/\/.*$/s, "");
 }

@@ -108,6 +108,49 @@ describe("Backend", () => {
     expect((await sent).status).toBe(307);
   });
 
+  test("names no address of its own in a redirect", async () => {
+    await using fake = await startFakeBackend();
+    for (const [location, passed] of [
+      [`${fake.url}/v1/chat/completions/?a=b#c`, "/v1/chat/completions/?a=b#c"],
+      [`${fake.url}/prefix/v1/x`, "/v1/x"],
+      ["/elsewhere", "/elsewhere"],
+      ["https://other.example/x", "https://other.example/x"],
+      ["http://[bad", "http://[bad"],
+    ] as const) {
+      const sent = clientOf({ url: `${fake.url}/prefix` }).send(CHAT, never);
+      (await fake.next()).answer(307, "", { location });
+      expect((await sent).headers["location"]).toBe(passed);
+    }
+  });
+
+  test("answers 502 for a status that HTTP does not know", async () => {
+    await using fake = await startFakeBackend();
+    for (const status of [600, 999]) {
+      const sent = failure(clientOf(fake).send(CHAT, never));
+      const exchange = await fake.next();
+      exchange.answer(status, "x");
+      expect(await sent).toEqual({ status: 502, code: "backend_unreachable", down: false });
+    }
+  });
+
+  test.each([
+    ["is not HTTP", "SSH-2.0-OpenSSH\r\n"],
+    ["has too many fields", `HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(300)}\r\n`],
+    ["has no number for its length", "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n"],
+    ["changes the protocol", "HTTP/1.1 101 X\r\nupgrade: foo\r\nconnection: upgrade\r\n\r\n"],
+    ["is compressed only in name", "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n{}"],
+    ["has a broken chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"],
+  ])("names no address when an answer %s", async (_, answer) => {
+    await using fake = await startFakeBackend();
+    const sent = clientOf(fake).send(CHAT, never);
+    const exchange = await fake.next();
+    exchange.raw(answer);
+    exchange.cut();
+    const error: unknown = await sent.then(readAll).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(BackendError);
+    expect((error as BackendError).message).not.toMatch(/127\.0\.0\.1|http:|fetch/);
+  });
+
   test("decompresses what came compressed all the same, and no longer says that it is", async () => {
     await using fake = await startFakeBackend();
     const sent = clientOf(fake).send(CHAT, never);
