@@ -76,7 +76,12 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
       const status = optionalCount(fields, "status_code");
       const headers: HeaderFields =
         status === undefined ? { "content-type": assumedStreamType(request.path) } : plainHeaders(fields);
-      request.status = validStatus(status ?? 200);
+      request.status = status ?? 200;
+      if (!isFinalStatus(request.status)) {
+        held.delete(id);
+        send({ type: "cancel", request_id: id, reason: { other: "invalid_status" } });
+        return events.broken(id, statusFailure(request.status));
+      }
       events.head(id, { status: request.status, headers });
     }
     if (text !== "") events.body(id, encoder.encode(text));
@@ -84,14 +89,14 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
 
   function complete(fields: Fields): void {
     const id = textField(fields, "request_id");
-    const status = validStatus(countField(fields, "status_code"));
+    const status = countField(fields, "status_code");
     const headers = plainHeaders(fields);
     const body = optionalText(fields, "body");
     const tokens = tokenCounts(fields);
     const request = held.get(id);
     if (request === undefined) return;
     held.delete(id);
-    const failure = failureIn(status, headers, body);
+    const failure = isFinalStatus(status) ? failureIn(status, headers, body) : statusFailure(status);
     if (failure !== undefined) return events.broken(id, failure);
     if (request.status === undefined) {
       events.head(id, { status, headers });
@@ -195,9 +200,15 @@ function plainHeaders(fields: Fields): HeaderFields {
   return headers;
 }
 
-function validStatus(status: number): number {
-  if (status >= 200 && status <= 599) return status;
-  throw new ProtocolError(`Cannot relay status ${status}: expected 200 to 599`, CLOSE.protocol);
+/** HTTP has no other status for a whole answer (RFC 9110 §15), though peers pass on what they were given. */
+function isFinalStatus(status: number): boolean {
+  return status >= 200 && status <= 599;
+}
+
+/** One odd answer costs its own request, and not all the others of its worker. */
+function statusFailure(status: number): LinkFailure {
+  const message = `The backend answered with status ${status}, which HTTP does not know`;
+  return { status: 502, code: "backend_unreachable", message, origin: "backend" };
 }
 
 function tokenCounts(fields: Fields): TokenCounts | undefined {

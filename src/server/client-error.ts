@@ -108,12 +108,17 @@ export function refusalError(refusal: Refusal, model: string | undefined): Clien
   }
 }
 
-/** The answer to a request whose worker reported a failure. */
+/** Addresses with their scheme or of digits: workers in the field quote the one that they asked in vain. */
+const ADDRESS =
+  /\b(?:https?|wss?):\/\/[^\s"'<>()]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]*:[0-9a-f:.]*\](?::\d+)?/gi;
+
+/** The answer to a request whose worker reported a failure. Where a backend is, is not for clients. */
 export function failureError(failure: LinkFailure): ClientError {
+  const message = failure.message.replaceAll(ADDRESS, "(address)");
   return {
     status: failure.status,
     code: failure.code,
-    message: failure.message === "" ? "The backend failed without saying why" : failure.message,
+    message: message === "" ? "The backend failed without saying why" : message,
     origin: failure.origin,
   };
 }

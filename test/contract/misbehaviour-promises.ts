@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 import type { RawWorker } from "../support/raw-worker.ts";
-import { chat, healthShows, readyWorker, type ContractPromise } from "./promise.ts";
+import { chat, expectError, healthShows, readyWorker, type ContractPromise } from "./promise.ts";
 
 /** What a worker does wrong, and how its link then ends. */
 const OFFENCES: { title: string; commit(worker: RawWorker): void; code: number; reason?: string }[] = [
@@ -166,6 +166,47 @@ export const misbehaviourPromises: ContractPromise[] = [
         expect(response.headers.get("x-0")).toHaveLength(length);
         expect(JSON.stringify(response.headers).length).toBeLessThan(40_000);
       }
+    },
+  },
+  {
+    title: "answers 502 for a status that HTTP does not know, and keeps the link",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay, { max_concurrent: 4, features: ["head"] });
+      const stream = chat(relay, { stream: true });
+      const running = await worker.next("request");
+      worker.chunk(running, "data: 1\n\n");
+      for (const status of [0, 101, 199, 600, 999, 70_000]) {
+        const whole = chat(relay);
+        worker.complete(await worker.next("request"), status, "{}");
+        await expectError(await whole, 502, "backend_unreachable");
+        const inParts = chat(relay);
+        const { request_id: id } = await worker.next("request");
+        worker.say({ type: "response_chunk", request_id: id, chunk: "x", status_code: status, headers: {} });
+        await expectError(await inParts, 502, "backend_unreachable");
+        expect(await worker.next("cancel")).toMatchObject({ request_id: id });
+      }
+      worker.complete(running);
+      expect(await (await stream).text()).toBe("data: 1\n\n");
+    },
+  },
+  {
+    title: "tells clients no address that a worker's error names",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay);
+      const answer = chat(relay);
+      worker.say({
+        type: "error",
+        request_id: (await worker.next("request"))["request_id"],
+        code: "backend_error",
+        message:
+          "error for url (http://gpu.lan:8000/v1/x): tcp connect to 10.0.0.5:8000, [fd00::5]:8000 at 12:30, llama3.1",
+      });
+      const { message } = await expectError(await answer, 502, "backend_unreachable");
+      expect(message).toBe(
+        "error for url ((address)): tcp connect to (address), (address) at 12:30, llama3.1",
+      );
     },
   },
 ];
