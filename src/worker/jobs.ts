@@ -93,7 +93,9 @@ export function createJobs(options: JobsOptions): Jobs {
     take(request, writer, gate) {
       const model = options.resolve(request.model);
       const backend = options.backend();
-      if (running.has(request.id) || next.has(request.id)) return;
+      // A request that was cancelled with its link may come again over the next one while the connection
+      // it had is still being closed.
+      if (running.get(request.id)?.signal.aborted === false || next.has(request.id)) return;
       if (model === undefined) {
         writer.fail(
           404,
