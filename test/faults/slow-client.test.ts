@@ -58,10 +58,11 @@ describe("A client that sends its request slowly", () => {
     const { rig, clock } = await slowRig();
     await using _ = rig;
     const client = await RawClient.connect(rig.port);
-    client.write(`${postHead(500_000)}{"model":"m",`);
-    await rig.health((health) => health["bytes_held"] === 500_000);
+    const begun = '{"model":"m",';
+    client.write(postHead(500_000) + begun);
+    await rig.health((health) => health["bytes_held"] === begun.length);
     clock.advance(119_999);
-    expect((await rig.health(() => true))["bytes_held"]).toBe(500_000);
+    expect((await rig.health(() => true))["bytes_held"]).toBe(begun.length);
     clock.advance(1);
     await client.head();
     expect(client.status).toBe(408);
