@@ -10,6 +10,12 @@ import { ResponseStream } from "./response-stream.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/**
+ * A longer answer leaves as a stream even when it is here as a whole: what a client does not read is
+ * then counted and can be let go of.
+ */
+const MAX_WHOLE = 256 * 1024;
+
 /** Bytes of a late error answer that are kept to word the error event. */
 const MAX_LATE_ERROR = 64 * 1024;
 
@@ -40,9 +46,16 @@ type State =
   | { phase: "waiting" }
   | { phase: "opening"; head: ResponseHead; early: Uint8Array<ArrayBuffer>[] }
   /** The stream was opened by a keep-alive before the backend said anything. */
-  | { phase: "kept"; stream: ResponseStream; refused: { head: ResponseHead; body: string } | undefined }
+  | { phase: "kept"; stream: ResponseStream; refused: LateAnswer | undefined }
   | { phase: "open"; stream: ResponseStream; events: boolean }
   | { phase: "closed" };
+
+/** An answer that is no stream, come after the stream had been opened by a keep-alive. */
+interface LateAnswer {
+  head: ResponseHead;
+  body: Uint8Array[];
+  bytes: number;
+}
 
 export class Exchange {
   readonly request: LinkRequest;
@@ -96,7 +109,7 @@ export class Exchange {
       if (head.status < 300 && type.startsWith("text/event-stream")) {
         this.#state = { phase: "open", stream: this.#state.stream, events: true };
       } else {
-        this.#state.refused = { head, body: "" };
+        this.#state.refused = { head, body: [], bytes: 0 };
       }
     } else if (this.#state.phase === "waiting") {
       this.#state = { phase: "opening", head, early: [] };
@@ -114,8 +127,9 @@ export class Exchange {
       case "open":
         return this.#push(state.stream, bytes);
       case "kept":
-        if (state.refused !== undefined && state.refused.body.length < MAX_LATE_ERROR) {
-          state.refused.body += decoder.decode(bytes);
+        if (state.refused !== undefined && state.refused.bytes < MAX_LATE_ERROR) {
+          state.refused.body.push(bytes);
+          state.refused.bytes += bytes.length;
         }
         return;
       case "waiting":
@@ -128,6 +142,10 @@ export class Exchange {
     const state = this.#state;
     switch (state.phase) {
       case "opening": {
+        if (state.early.reduce((sum, bytes) => sum + bytes.length, 0) > MAX_WHOLE) {
+          this.#open();
+          return this.end();
+        }
         this.#close();
         const [only] = state.early;
         const whole = state.early.length === 1 ? only : Buffer.concat(state.early);
@@ -286,7 +304,7 @@ const STREAM_TYPE = /^(text\/event-stream|application\/x-ndjson)\b/i;
 const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
 
 /** The error behind an answer that came after the stream had been opened by a keep-alive. */
-function lateError(refused: { head: ResponseHead; body: string } | undefined): ClientError {
+function lateError(refused: LateAnswer | undefined): ClientError {
   if (refused === undefined) {
     return {
       status: 502,
@@ -300,7 +318,7 @@ function lateError(refused: { head: ResponseHead; body: string } | undefined): C
   return {
     status: status < 400 ? 502 : status,
     code,
-    message: messageIn(refused.body, status),
+    message: messageIn(decoder.decode(Buffer.concat(refused.body)), status),
     origin: "backend",
   };
 }

@@ -17,6 +17,14 @@ export interface RelayDependencies {
   random: () => number;
 }
 
+/** Events after which something may be due earlier than before; looking for it costs a walk of the queue. */
+const MAKES_DEADLINES: ReadonlySet<CoreEvent["type"]> = new Set([
+  "request_arrived",
+  "response_ended",
+  "worker_lost",
+  "tick",
+]);
+
 /**
  * Carries out what the core decides: holds the exchanges with clients and the sessions with workers,
  * tells the core what happens to them, and does what it answers.
@@ -81,7 +89,9 @@ export class Relay {
       const { models, warnings } = acceptModels(offered);
       for (const warning of warnings)
         this.#log.warn("A worker's model list was changed", { ...session.describe(), warning });
-      this.#log.info("A worker changed its models", { ...session.describe(), models: models.length });
+      const known = this.core.registry.get(session.id)?.models;
+      if (known !== undefined && (known.size !== models.length || models.some((model) => !known.has(model))))
+        this.#log.info("A worker changed its models", { ...session.describe(), models: models.length });
       this.#tell({ type: "worker_models", workerId: session.id, models, load });
     },
     load: (session, load) => this.#tell({ type: "worker_load", workerId: session.id, load }),
@@ -107,7 +117,8 @@ export class Relay {
         code: failure.code,
         reason: failure.message,
       });
-      this.#finish(exchange, false);
+      // What this link cannot carry says nothing about the worker: another request may be served well.
+      this.#finish(exchange, failure.code.startsWith("worker_link_"));
     },
     lost: (session) => {
       this.#sessions.delete(session.id);
@@ -127,7 +138,10 @@ export class Relay {
    */
   async drain(timeoutMs: number): Promise<void> {
     this.#tell({ type: "relay_draining" });
-    for (const session of this.#sessions.values()) session.codec.drain("server_shutdown", timeoutMs);
+    for (const session of this.#sessions.values()) {
+      session.codec.drain("server_shutdown", timeoutMs);
+      this.#tell({ type: "worker_draining", workerId: session.id });
+    }
     if (this.#exchanges.size > 0) {
       const ended = Promise.withResolvers<void>();
       this.#idle = ended.resolve;
@@ -195,7 +209,7 @@ export class Relay {
 
   #tell(event: CoreEvent): void {
     for (const effect of this.core.handle(event, this.#clock.now())) this.#carryOut(effect);
-    this.#armTimer();
+    if (MAKES_DEADLINES.has(event.type)) this.#armTimer();
   }
 
   #carryOut(effect: CoreEffect): void {

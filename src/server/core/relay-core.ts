@@ -250,6 +250,8 @@ export class RelayCore {
         this.#requeue(request, now);
       }
     }
+    // Who rests may be the last one left for what waits.
+    for (const other of this.registry.values()) if (other.restUntil > now) this.#fill(other, now);
   }
 
   #requeue(request: CoreRequest, now: number): void {

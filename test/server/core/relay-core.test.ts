@@ -131,6 +131,20 @@ describe("Scheduler", () => {
     expect(relay.ask("r4")).toEqual([dispatch("r4", "bad")]);
   });
 
+  test("turns to a resting worker once the last one that was awake is lost", () => {
+    const relay = start();
+    relay.join("bad", ["m"]);
+    for (const id of ["r1", "r2", "r3"]) {
+      relay.ask(id);
+      relay.end(id, false);
+    }
+    relay.join("good", ["m"]);
+    relay.ask("r4");
+    expect(relay.ask("r5")).toEqual([]);
+    expect(relay.lose("good")).toEqual([dispatch("r4", "bad")]);
+    expect(relay.end("r4")).toEqual([dispatch("r5", "bad")]);
+  });
+
   test("counts a failure only when no success lies between", () => {
     const relay = start();
     relay.join("bad", ["m"]);
