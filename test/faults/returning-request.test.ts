@@ -18,6 +18,7 @@ const request: LinkRequest = {
 
 function writerInto(told: Inbox<string>): ResponseWriter {
   return {
+    finished: false,
     head: ({ status }) => told.put(`head ${status}`),
     body() {},
     end: () => told.put("end"),
