@@ -1,5 +1,5 @@
 import type { Server, ServerWebSocket } from "bun";
-import { Problem } from "../base/errors.ts";
+import { messageOf, Problem } from "../base/errors.ts";
 import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
 import type { ListenAddress } from "./config.ts";
 import type { Connection } from "./connection.ts";
@@ -81,10 +81,31 @@ function open(address: ListenAddress, sendLimit: number, handlers: ListenerHandl
       },
     });
   } catch (error) {
-    throw new Problem(`Cannot listen on ${address.host}:${address.port}`, {
-      action: "Choose another address with --listen, or stop the program that holds this one",
-      cause: error,
-    });
+    const { why, action } = explain(error);
+    throw new Problem(`Cannot listen on ${address.host}:${address.port}: ${why}`, { action, cause: error });
+  }
+}
+
+/** Why an address cannot be had, and what to do about it. */
+function explain(error: unknown): { why: string; action: string } {
+  switch (error instanceof Error && "code" in error ? error.code : undefined) {
+    case "EADDRINUSE":
+      return {
+        why: "another program listens there already",
+        action: "Stop that program, or choose another port with --listen",
+      };
+    case "EACCES":
+      return {
+        why: "this user may not use the port",
+        action: "Choose a port from 1024 on with --listen, or start as a user that may use lower ones",
+      };
+    case "EADDRNOTAVAIL":
+      return {
+        why: "this machine does not have the address",
+        action: "Choose one that it has with --listen; :PORT stands for all of them",
+      };
+    default:
+      return { why: messageOf(error), action: "Choose another address with --listen" };
   }
 }
 
