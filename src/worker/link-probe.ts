@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
-import { describeNetworkError, networkCode } from "./network-error.ts";
+import { describeNetworkError } from "./network-error.ts";
 
 const PROBE_TIMEOUT_MS = 10_000;
 /** Without a usable `Retry-After`, a throttled worker waits at least this long. */
@@ -38,8 +38,7 @@ export async function probeLink(
   } catch (error) {
     if (timeout.aborted) return { kind: "silent" };
     const url = connectUrl(config);
-    const code = networkCode(error);
-    const detail = `${url.host}: ${describeNetworkError(error)}${code === undefined ? "" : ` (${code})`}`;
+    const detail = `${url.host}: ${describeNetworkError(error)}`;
     return { kind: "unreachable", detail };
   } finally {
     abort.abort();
