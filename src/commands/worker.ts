@@ -55,14 +55,18 @@ async function runWorker(
   reportStrayErrors(log);
   const { startWorker } = await import("../worker/index.ts");
   const worker = startWorker(config, { clock: systemClock, log });
+  let stopping = false;
   const stopped = stopRequested({
     async onFirst(signal) {
+      stopping = true;
       log.info("Finishing what runs; a second signal ends at once", { signal });
       await worker.drain();
     },
     onSecond: () => worker.stop(),
   });
-  return Promise.race([stopped, worker.closed.then(({ code }) => code)]);
+  // Once a signal has come, what it does to the worker is not what decides the exit code.
+  const left = worker.closed.then(({ code }) => (stopping ? stopped : code));
+  return Promise.race([stopped, left]);
 }
 
 export const workerCommand: Command<typeof workerOptions> = {
