@@ -9,8 +9,11 @@ import { keepSecret } from "./worker-secret.ts";
 
 type ServeTable = typeof serveOptions;
 
-/** A path as a shell takes it; the platform's place for data has a space in it on macOS. */
-const shellPath = (path: string): string => (/^[\w./:\\-]+$/.test(path) ? path : `"${path}"`);
+/** A path as the platform's shell takes it; the usual place for data has a space in it on macOS. */
+function shellPath(path: string): string {
+  if (/^[\w./:\\-]+$/.test(path)) return path;
+  return process.platform === "win32" ? `"${path}"` : `'${path.replaceAll("'", String.raw`'\''`)}'`;
+}
 
 /** Runs the relay until it is told to stop. */
 async function runServe(config: ServeConfig, { terminal, reread }: RunContext<ServeTable>): Promise<number> {
