@@ -14,20 +14,29 @@ function defaultsOf<T extends OptionTable>(command: string, table: T) {
   return readConfig(command, table, { args: [], around: surroundings({}) }).config;
 }
 
-function greeting(url: string, backend: string, model: string): string {
+/** Names of models that do not chat, as far as a name tells. */
+const NOT_FOR_CHAT = /embed|rerank|whisper|tts/i;
+
+/** What is printed once requests can be answered. Both snippets can be pasted as they are. */
+export function greeting(url: string, backend: string, models: readonly string[]): string {
+  const model = models.find((name) => !NOT_FOR_CHAT.test(name)) ?? models[0] ?? "";
+  const body = { model, stream: true, messages: [{ role: "user", content: "Hello" }] };
   return `${backend}
 
 The relay listens on ${url}. Try it:
 
   curl -N ${url}/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{"model":"${model}","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
+    -d '${JSON.stringify(body).replaceAll("'", String.raw`'\''`)}'
 
-With the OpenAI SDK for Python:
+With the OpenAI SDK (npm install openai):
 
-  from openai import OpenAI
-  client = OpenAI(base_url="${url}/v1", api_key="none")
-  answer = client.chat.completions.create(model="${model}", messages=[{"role": "user", "content": "Hello"}])
-  print(answer.choices[0].message.content)
+  import OpenAI from "openai";
+  const client = new OpenAI({ baseURL: "${url}/v1", apiKey: "none" });
+  const answer = await client.chat.completions.create({
+    model: ${JSON.stringify(model)},
+    messages: [{ role: "user", content: "Hello" }],
+  });
+  console.log(answer.choices[0].message.content);
 
 Ctrl+C ends it.
 `;
@@ -83,9 +92,7 @@ async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoO
       await Promise.all([relay.drain(), worker.drain()]);
     },
   });
-  void registered.promise.then(() =>
-    terminal.out(greeting(relay.url, about, found?.models[0] ?? DEMO_MODEL)),
-  );
+  void registered.promise.then(() => terminal.out(greeting(relay.url, about, found?.models ?? [DEMO_MODEL])));
   const code = await ended;
   await model?.stop();
   return code;

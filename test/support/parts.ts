@@ -60,6 +60,8 @@ function pythonEnvironment(name: string, requirements: string): Part {
 
 /** Every part. A new one is an entry here. */
 export const PARTS = {
+  /** What users paste requests for. */
+  curl: program("curl", "curl"),
   /** Reverse proxy. */
   nginx: program("nginx", "nginx-light"),
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
