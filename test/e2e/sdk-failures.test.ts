@@ -166,7 +166,7 @@ describe("The SDKs map", () => {
       [200, null],
     ]);
     expect((seen[2]?.at ?? 0) - (seen[1]?.at ?? 0)).toBeGreaterThan(4_500);
-  });
+  }, 20_000);
 
   for (const { title, open, ApiError } of STREAMS) {
     test(`the loss of the worker in the middle of ${title} to an APIError`, async () => {
