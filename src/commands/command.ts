@@ -24,6 +24,8 @@ export interface Command<T extends OptionTable> extends CommandText {
 
 export interface RunContext<T extends OptionTable> {
   terminal: Terminal;
+  /** Where each setting comes from, in words; `default` where nobody set it. */
+  origins: Reading<T>["origins"];
   /**
    * Reads everything again, for SIGHUP. Each difference is reported once as `changed`, and each time
    * as `needsRestart` until the restart.
@@ -60,18 +62,19 @@ export function commandNode<T extends OptionTable>(command: Command<T>): Command
         return 0;
       }
       const around = surroundings(terminal.env);
-      const read = (): Config<T> => {
+      const read = (): Reading<T> => {
         const reading = readConfig(command.name, command.options, { args: rawArgs, around });
         command.check?.(reading);
-        return reading.config;
+        return reading;
       };
-      let current = read();
+      const { config, origins } = read();
+      let current = config;
       const reread = (): Change<T> => {
-        const change = compareConfig(command.options, current, read());
+        const change = compareConfig(command.options, current, read().config);
         current = { ...current, ...change.changed };
         return change;
       };
-      return command.run(current, { terminal, reread });
+      return command.run(current, { terminal, origins, reread });
     },
   });
 }

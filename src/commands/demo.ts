@@ -43,7 +43,10 @@ Ctrl+C ends it.
 }
 
 /** A relay, a worker and, where no inference server is found, a built-in model, until it is told to stop. */
-async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoOptions>): Promise<number> {
+async function runDemo(
+  config: DemoConfig,
+  { terminal, origins }: RunContext<typeof demoOptions>,
+): Promise<number> {
   const log = createLog(config.logLevel);
   reportStrayErrors(log);
   const [
@@ -63,8 +66,19 @@ async function runDemo(config: DemoConfig, { terminal }: RunContext<typeof demoO
   // A server without a model answers nothing, and the demo is there to be tried.
   const found = running === undefined || running.models.length === 0 ? undefined : running;
   const workerSecret = crypto.randomUUID();
-  const relayConfig = { ...defaultsOf("serve", serveOptions), listen: config.listen, workerSecret };
-  const relay = startRelay(relayConfig, { clock: systemClock, log });
+  const relayDefaults = { ...defaultsOf("serve", serveOptions), workerSecret };
+  const start = (listen: DemoConfig["listen"]) =>
+    startRelay({ ...relayDefaults, listen }, { clock: systemClock, log });
+  const startWhereFree = () => {
+    try {
+      return start(config.listen);
+    } catch (taken) {
+      // The usual port is llama.cpp's as well: unless it was asked for, another one will do.
+      if (origins.listen !== "default") throw taken;
+      return start({ ...config.listen, port: 0 });
+    }
+  };
+  const relay = startWhereFree();
   const model = found === undefined ? startDemoBackend() : undefined;
   const { backendApiKey: _, ...workerDefaults } = defaultsOf("worker", workerOptions);
   const workerConfig = {

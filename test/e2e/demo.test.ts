@@ -16,6 +16,15 @@ function snippets(text: string): { curl: string; sdk: string } {
   return { curl, sdk };
 }
 
+/** Takes a port, unless another program has it. */
+async function hold(port: number): Promise<{ stop(force: boolean): void } | undefined> {
+  try {
+    return Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } });
+  } catch {
+    return undefined;
+  }
+}
+
 describe("demo", () => {
   test.skipIf(lacksPart("curl"))("prints a request and an SDK call that work when pasted", async () => {
     await using demo = startModelrelay(["demo", "--listen", "127.0.0.1:0"]);
@@ -43,6 +52,18 @@ describe("demo", () => {
     expect(demo.stderr).toBe("");
     demo.kill("SIGINT");
     expect(await demo.exited).toBe(0);
+  });
+
+  test("steps aside when its usual port is taken and none was asked for", async () => {
+    // Whoever holds it, this test or another program: it is taken.
+    const holder = await hold(8080);
+    await using demo = startModelrelay(["demo"]);
+    await demo.until(/Ctrl\+C ends it/, "stdout");
+    const url = /The relay listens on (http:\S+)\. /.exec(demo.stdout)?.[1] ?? "";
+    expect(url).toStartWith("http://127.0.0.1:");
+    expect(url).not.toEndWith(":8080");
+    expect((await fetch(`${url}/livez`)).status).toBe(200);
+    holder?.stop(true);
   });
 
   test.skipIf(lacksPart("curl"))(
