@@ -4,7 +4,7 @@ import { NEEDS } from "../protocol/link.ts";
 import { requestHeadersForLink } from "../protocol/headers.ts";
 import type { HeaderFields } from "../protocol/messages.ts";
 import { fitsOneMessage } from "../protocol/v1.ts";
-import { bodyFields, type BodyFields } from "./body-fields.ts";
+import { anotherModel, bodyFields, namesAnother, type BodyFields } from "./body-fields.ts";
 import { readBody } from "./body.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import type { Dialect } from "./dialect.ts";
@@ -99,7 +99,8 @@ async function fieldsOf(
     !TEXT_TYPE.test(contentType) &&
     !contentType.startsWith("multipart/")
   ) {
-    return { model: inQuery, streaming: false };
+    // Some backends read JSON whatever its type is said to be.
+    return namesAnother(body, inQuery) ? anotherModel() : { model: inQuery, streaming: false };
   }
   return bodyFields(body, contentType, STREAMS_BY_DEFAULT.has(target.path));
 }

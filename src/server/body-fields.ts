@@ -1,3 +1,4 @@
+import { namedModels } from "../protocol/named-models.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 
 /** What the relay has to know of a body to route it. */
@@ -26,8 +27,9 @@ export async function bodyFields(
 
 function jsonFields(body: Uint8Array<ArrayBuffer>, streamsByDefault: boolean): BodyFields | ClientError {
   let parsed: unknown;
+  const text = decoder.decode(body);
   try {
-    parsed = JSON.parse(decoder.decode(body));
+    parsed = JSON.parse(text);
   } catch {
     return invalid(
       body.length === 0
@@ -40,14 +42,35 @@ function jsonFields(body: Uint8Array<ArrayBuffer>, streamsByDefault: boolean): B
   }
   const { model, stream } = parsed as { model?: unknown; stream?: unknown };
   if (typeof model !== "string" || model.trim() === "") return noModel();
+  if (mayNameAnother(parsed, text) && namesAnother(body, model)) return anotherModel();
   return { model, streaming: typeof stream === "boolean" ? stream : streamsByDefault };
+}
+
+/** A quick look that is wrong only to the safe side: nearly no body has to be scanned. */
+function mayNameAnother(parsed: object, text: string): boolean {
+  return (
+    text.indexOf('"model"') !== text.lastIndexOf('"model"') ||
+    // The name may be escaped, as in "mod\u0065l".
+    text.includes("\\u00") ||
+    Object.keys(parsed).some((name) => name !== "model" && name.toLowerCase() === "model")
+  );
+}
+
+/** Whether some reader would find a model other than `model` in a JSON body. */
+export function namesAnother(body: Uint8Array, model: string): boolean {
+  return namedModels(body).some((named) => named !== model);
+}
+
+/** The answer to a request that could be let in for one model and run another. */
+export function anotherModel(): ClientError {
+  return invalid("The request names more than one model");
 }
 
 async function formFields(
   body: Uint8Array<ArrayBuffer>,
   contentType: string,
 ): Promise<BodyFields | ClientError> {
-  let form: { get(name: string): unknown };
+  let form: { get(name: string): unknown; getAll(name: string): unknown[] };
   try {
     form = await new Response(body, { headers: { "content-type": contentType } }).formData();
   } catch {
@@ -55,6 +78,7 @@ async function formFields(
   }
   const model = form.get("model");
   if (typeof model !== "string" || model.trim() === "") return noModel();
+  if (form.getAll("model").some((named) => named !== model)) return anotherModel();
   return { model, streaming: form.get("stream") === "true" };
 }
 

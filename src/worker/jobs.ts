@@ -4,6 +4,7 @@ import type { LinkRequest } from "../protocol/messages.ts";
 import type { Backend, BackendError } from "./backend.ts";
 import type { ModelName } from "./config.ts";
 import { runJob, type JobEnd } from "./job.ts";
+import { namesOnlyItsModel } from "./request-model.ts";
 import type { SendGate } from "./send-gate.ts";
 
 export interface JobsOptions {
@@ -102,6 +103,8 @@ export function createJobs(options: JobsOptions): Jobs {
           `This worker does not serve the model "${request.model}"`,
           "worker_model_not_served",
         );
+      } else if (!namesOnlyItsModel(request)) {
+        writer.fail(400, "The request's body names another model than the request", "worker_model_mismatch");
       } else if (claimed() >= options.maxConcurrency) {
         const limit = options.maxConcurrency;
         writer.fail(503, `This worker is busy: it runs ${limit} of at most ${limit} requests`, "worker_busy");

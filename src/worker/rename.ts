@@ -1,7 +1,7 @@
 import type { LinkRequest } from "../protocol/messages.ts";
 import type { ModelName } from "./config.ts";
 import { concatBytes, findStrings, replaceStrings } from "./json-fields.ts";
-import { replaceFormField } from "./multipart.ts";
+import { formBoundary, replaceFormField } from "./multipart.ts";
 
 /**
  * Serves a model under another name: the backend's name goes in, the public name comes out. Only the
@@ -11,12 +11,9 @@ import { replaceFormField } from "./multipart.ts";
 /** The body for the backend, with its model called `name.backend`. */
 export function renameRequestBody(request: LinkRequest, name: ModelName): Uint8Array {
   if (name.public === name.backend || request.body.byteLength === 0) return request.body;
-  const type = request.headers["content-type"] ?? "application/json";
-  const boundary = /^multipart\/form-data\b.*?;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(type);
+  const boundary = formBoundary(request.headers["content-type"]);
   const body = request.body as Uint8Array<ArrayBuffer>;
-  if (boundary !== null) {
-    return replaceFormField(body, boundary[1] ?? boundary[2] ?? "", "model", name.public, name.backend);
-  }
+  if (boundary !== undefined) return replaceFormField(body, boundary, "model", name.public, name.backend);
   // Ollama's older clients name the model "name".
   const paths = request.path.startsWith("/api/") ? [["model"], ["name"]] : [["model"]];
   const ranges = findStrings(body, paths).filter(({ value }) => value === name.public);

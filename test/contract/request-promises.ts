@@ -547,4 +547,47 @@ export const requestPromises: ContractPromise[] = [
       expect((await worker.closed).code).toBe(1012);
     },
   },
+  {
+    title: "refuses a body of which another reader would take another model",
+    async keep(kind) {
+      await using relay = await kind.start();
+      await readyWorker(relay, {}, ["m", "x"]);
+      const form = (...models: string[]) => {
+        const body = new FormData();
+        for (const model of models) body.append("model", model);
+        return body;
+      };
+      const octets = { "content-type": "application/octet-stream" };
+      for (const [path, init] of [
+        [CHAT, { body: '{"model":"x","model":"m"}' }],
+        [CHAT, { body: '{"model":"m","Model":"x"}' }],
+        [CHAT, { body: '{"mod\\u0065l":"x","model":"m"}' }],
+        [`${CHAT}?model=m`, { body: '{"model":"x"}', headers: octets }],
+        [`${CHAT}?model=m`, { body: Buffer.from('{"model":"x"}', "utf16le"), headers: octets }],
+        ["/v1/audio/transcriptions", { body: form("m", "x") }],
+      ] satisfies [string, RequestInit][]) {
+        const error = await expectError(
+          await relay.fetch(path, { method: "POST", ...init }),
+          400,
+          "invalid_request",
+        );
+        expect(error.message).toBe("The request names more than one model");
+      }
+    },
+  },
+  {
+    title: "takes a body that speaks of models without naming another",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay);
+      for (const more of [
+        { tools: [{ model: "x" }], metadata: { model: "y", Model: "z" } },
+        { messages: [{ role: "user", content: '"model": "x", \u0001' }] },
+      ]) {
+        const answer = chat(relay, more);
+        worker.complete(await worker.next("request"), 200, "{}");
+        expect((await answer).status).toBe(200);
+      }
+    },
+  },
 ];

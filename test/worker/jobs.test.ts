@@ -46,6 +46,42 @@ describe("Worker request", () => {
     expect(complete["headers"]).toMatchObject({ "content-type": "application/json", "x-custom": "1" });
   });
 
+  const form = (...models: string[]) =>
+    models
+      .map((model) => `--B\r\ncontent-disposition: form-data; name="model"\r\n\r\n${model}\r\n`)
+      .join("") + "--B--\r\n";
+  const formHeaders = { "content-type": "multipart/form-data; boundary=B" };
+  test.each([
+    ["in place of its own", { body: '{"model":"secret"}' }],
+    ["besides its own", { body: '{"model":"tiny","model":"secret"}' }],
+    ["in another spelling", { body: '{"model":"tiny","Mod\\u0065l":"secret"}' }],
+    ["although it is given out for none", { model: "", body: '{"model":"secret"}' }],
+    ["in a form", { body: form("secret"), headers: formHeaders }],
+    ["in a form besides its own", { body: form("tiny", "secret"), headers: formHeaders }],
+  ])("that names another model %s does not reach the backend", async (_, more) => {
+    await using all = await bench({ models: { all: false, names: [{ public: "tiny", backend: "tiny" }] } });
+    all.link.request("r1", CHAT, more);
+    const { complete } = await all.link.collect("r1");
+    expect(complete).toMatchObject({
+      status_code: 400,
+      headers: { "x-modelrelay-error": "worker", "x-modelrelay-code": "worker_model_mismatch" },
+    });
+    all.link.request("r2", CHAT);
+    const exchange = await all.backend.next();
+    expect(exchange.json()).toEqual(CHAT);
+  });
+
+  test("may be a form, and may name no model where the relay names none", async () => {
+    await using all = await bench();
+    all.link.request("r1", CHAT, { body: form("tiny"), headers: formHeaders });
+    const exchange = await all.backend.next();
+    expect(exchange.body.toString()).toBe(form("tiny"));
+    exchange.answer(200, {});
+    await all.link.collect("r1");
+    all.link.request("r2", {}, { endpoint_path: "/v1/responses/resp_1/cancel" });
+    expect((await all.backend.next()).path).toBe("/v1/responses/resp_1/cancel");
+  });
+
   test.each([400, 404, 429, 500, 503])(
     "keeps the backend's status %d, its headers and its body",
     async (status) => {

@@ -1,0 +1,52 @@
+import { describe, expect, test } from "bun:test";
+import { namedModels } from "../../src/protocol/named-models.ts";
+
+function named(json: string): (string | undefined)[] {
+  return namedModels(new TextEncoder().encode(json));
+}
+
+describe("Models named in a body", () => {
+  test.each([
+    ['{"model":"m"}', ["m"]],
+    ['\ufeff \r\n\t{ "model" : "m" }', ["m"]],
+    ['{"a":{"model":"x"},"model":"m","b":[{"model":"y"}]}', ["m"]],
+    ['{"a":"model","b":"model","c":["model","x"],"d":"\\"model\\":\\"x\\""}', []],
+    ['{"a":"\\\\","model":"\\u00e9\\""}', ['é"']],
+    ['[{"model":"m"}]', []],
+    ['"model"', []],
+    ["--B\r\n", []],
+    ["", []],
+  ])("are found in %j", (json, models) => expect(named(json)).toEqual(models));
+
+  test.each([
+    ['{"model":"m","model":"x"}', ["m", "x"]],
+    ['{"model":"x","stream":true,"MODEL":"m"}', ["x", "m"]],
+    ['{"model":"m","mod\\u0065l":"x"}', ["m", "x"]],
+    ['{"model":{"model":"x"},"model":"m"}', [undefined, "m"]],
+    ['{"model":"m","model":[1,"x"]}', ["m", undefined]],
+    ['{"model":5,"model":"m"}', [undefined, "m"]],
+    ['{"model":"m","Model":null}', ["m", undefined]],
+  ])("are all found in %j, of which readers take different ones", (json, models) => {
+    expect(named(json)).toEqual(models);
+  });
+
+  test("are not looked for in wide characters, which some readers take for JSON all the same", () => {
+    for (const text of ['{"model":"x"}', '\ufeff{"model":"x"}', ' \n{"model":"x"}']) {
+      const little = Buffer.from(text, "utf16le");
+      expect(namedModels(little)).toEqual([undefined]);
+      expect(namedModels(Buffer.from(little).swap16())).toEqual([undefined]);
+    }
+    expect(namedModels(Buffer.from("RIFF\u0000{\u0000"))).toEqual([]);
+  });
+
+  test.each(['{"model":"m"', '{"model":"m', '{"model":', '{"model"', "{", '{"model":"m"}}', '{"a":1,,}'])(
+    "in a text that is cut off or wrong, as %j, do no harm",
+    (json) => expect(named(json).length).toBeLessThan(2),
+  );
+
+  test("are found in deep and long texts without delay of its own making", () => {
+    expect(named(`{"a":${"[".repeat(1_000_000)}${"]".repeat(1_000_000)},"model":"m"}`)).toEqual(["m"]);
+    expect(named(`{"a":"${'\\"'.repeat(1_000_000)}","model":"m"}`)).toEqual(["m"]);
+    expect(named(`{"a":"${"\\\\".repeat(1_000_000)}","model":"m"}`)).toEqual(["m"]);
+  });
+});
