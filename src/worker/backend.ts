@@ -65,8 +65,8 @@ export interface Backend {
    * Sends one request. Aborting `signal` closes the connection; the promise, or a pending `read`, is
    * then rejected.
    *
-   * @throws {BackendError} 502 if there was no answer, 504 if it took too long, 404 for a path that is
-   * none of an inference API
+   * @throws {BackendError} 502 if there was no answer, 504 if it took too long, 404 or 405 for a path or
+   * a method that is none of an inference API
    */
   send(request: BackendRequest, signal: AbortSignal): Promise<BackendResponse>;
 }
@@ -83,6 +83,12 @@ const OLLAMA_PATHS = new Set([
   "/api/ps",
 ]);
 
+/** What inference APIs are asked with. A relay that sends CONNECT or TRACE wants something else. */
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** Dots that a server behind the first one may resolve after it has decoded the slash beside them. */
+const HIDDEN_DOTS = /(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?:\/|%2f|%5c|$)/i;
+
 /** `http://host:8000/v1/` and `http://host:8000` are the same backend. */
 export function normalizeBackendUrl(url: string): string {
   return url.replace(/\/+$/, "").replace(/\/v1$/, "").replace(/\/+$/, "");
@@ -98,6 +104,7 @@ export function backendAddress(base: string, path: string): URL | undefined {
   if (address === null || !path.startsWith("/") || !address.pathname.startsWith(`${prefix}/`))
     return undefined;
   const inner = address.pathname.slice(prefix.length);
+  if (HIDDEN_DOTS.test(inner)) return undefined;
   return inner.startsWith("/v1/") || OLLAMA_PATHS.has(inner) ? address : undefined;
 }
 
@@ -110,6 +117,9 @@ export function createBackend(options: BackendOptions): Backend {
       const address = backendAddress(base, request.path);
       if (address === undefined) {
         throw new BackendError("This path is not relayed to the backend", 404, "worker_path_not_relayed");
+      }
+      if (!METHODS.has(request.method)) {
+        throw new BackendError("This method is not relayed to the backend", 405, "worker_method_not_relayed");
       }
       const deadline = createDeadline(options, signal);
       let response: Response;

@@ -59,6 +59,10 @@ describe("Backend address", () => {
     "/metrics",
     "/v1/../metrics",
     "/v1/%2e%2e/metrics",
+    "/v1/..%2fmetrics",
+    "/v1/%2E%2e%2Fmetrics",
+    "/v1/x%2f..",
+    "/v1/..%5cmetrics",
     "/api/pull",
     "/api/delete",
     "@evil/v1/x",
@@ -122,6 +126,16 @@ describe("Backend", () => {
       expect((await sent).headers["location"]).toBe(passed);
     }
   });
+
+  test.each(["CONNECT", "TRACE", "PURGE", "get", "", "GET / HTTP/1.1\r\nX: y\r\n\r\n"])(
+    "does not send the method %j",
+    async (method) => {
+      await using fake = await startFakeBackend();
+      const sent = failure(clientOf(fake).send({ ...CHAT, method }, never));
+      expect(await sent).toEqual({ status: 405, code: "worker_method_not_relayed", down: false });
+      expect(fake.connections()).toBe(0);
+    },
+  );
 
   test("answers 502 for a status that HTTP does not know", async () => {
     await using fake = await startFakeBackend();
