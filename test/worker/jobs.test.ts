@@ -262,7 +262,7 @@ describe("Worker request", () => {
     await all.link.next("response_chunk", "r1");
     all.link.pause();
     const block = `data: ${"x".repeat(65_528)}\n\n`;
-    const blocks = 800;
+    const blocks = 1_600;
     let taken = 0;
     const writing = (async () => {
       for (let i = 0; i < blocks; i++) {
@@ -271,7 +271,8 @@ describe("Worker request", () => {
         taken++;
       }
     })();
-    // Without a stop all 50 MB would be taken at once; what is taken is what the buffers in between hold.
+    // Without a stop all 100 MB would be taken at once; what is taken is what the kernel's buffers in
+    // between hold, some 30 MB. That nothing more is taken is no event: a quiet quarter of a second tells.
     let before = -1;
     while (taken !== before) {
       before = taken;
