@@ -20,6 +20,13 @@ async function runServe(config: ServeConfig, { terminal, reread }: RunContext<Se
   const log = createAdjustableLog(config.logLevel);
   reportStrayErrors(log);
   const kept = config.workerSecret === undefined ? keepSecret(config.dataDir) : undefined;
+  if (kept?.isOpenToAll === true)
+    log.warn(
+      "Every user of this machine can read or change the worker secret: take that right away (chmod 600)",
+      {
+        file: kept.path,
+      },
+    );
   const workerSecret = config.workerSecret ?? kept?.secret ?? "";
   const { startRelay } = await import("../server/index.ts");
   const relay = startRelay({ ...config, workerSecret }, { clock: systemClock, log });

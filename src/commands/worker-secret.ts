@@ -1,9 +1,17 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, Problem } from "../base/errors.ts";
 
 const FILE_NAME = "worker-secret";
+
+/** A secret in its file. */
+export interface KeptSecret {
+  secret: string;
+  path: string;
+  /** Every user of this machine can read or change the file. */
+  isOpenToAll: boolean;
+}
 
 function readIfThere(path: string): string | undefined {
   try {
@@ -14,21 +22,41 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
+/** Whole or not at all: half a secret, left by a full disk, would pass for one at the next start. */
+function writeWhole(path: string, text: string): void {
+  const unfinished = `${path}.${process.pid}`;
+  try {
+    writeFileSync(unfinished, text, { mode: 0o600, flush: true });
+    renameSync(unfinished, path);
+  } catch (thrown) {
+    rmSync(unfinished, { force: true });
+    throw thrown;
+  }
+}
+
+/** Windows has no such bits; there the user's own directory protects the file. */
+function isOpenToAll(path: string): boolean {
+  return process.platform !== "win32" && (statSync(path).mode & 0o006) !== 0;
+}
+
 /**
  * The secret of a relay that was given none: made at the first start (256 random bits), then the same
  * at every start. Only the user of the process can read the file (0600, directory 0700).
  *
- * @throws {Problem} if the directory cannot be used
+ * @throws {Problem} if the directory cannot be used, or holds what no worker can present
  */
-export function keepSecret(dataDir: string): { secret: string; path: string } {
+export function keepSecret(dataDir: string): KeptSecret {
   const path = join(dataDir, FILE_NAME);
   try {
     const known = readIfThere(path);
-    if (known !== undefined) return { secret: known, path };
-    const secret = randomBytes(32).toString("base64url");
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    writeFileSync(path, `${secret}\n`, { mode: 0o600 });
-    return { secret, path };
+    if (known === undefined) {
+      const secret = randomBytes(32).toString("base64url");
+      mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+      writeWhole(path, `${secret}\n`);
+      return { secret, path, isOpenToAll: false };
+    }
+    if (/\p{Cc}/u.test(known)) throw new Error("it holds more than one line, or control characters");
+    return { secret: known, path, isOpenToAll: isOpenToAll(path) };
   } catch (cause) {
     throw new Problem(`Cannot keep the worker secret in "${path}": ${messageOf(cause)}`, {
       action:
