@@ -68,6 +68,11 @@ export interface WorkerParts {
   onEvent?: (event: WorkerEvent) => void;
 }
 
+/** Of the time that a relay grants, what is left for the last words to arrive before it cuts the link. */
+function withMargin(timeoutMs: number): number {
+  return timeoutMs - Math.min(1_000, timeoutMs / 5);
+}
+
 /** Starts a worker: it watches its backend, keeps a link to the relay, and runs what the relay sends. */
 export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWorker {
   const { clock, log } = parts;
@@ -144,6 +149,12 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     session?.codec.models(offeredNames(), jobs.load);
   }
 
+  /** The relay has asked, so it is told even when nothing has changed. */
+  async function tellFreshModels(isCurrent: () => boolean): Promise<void> {
+    await watch.refresh();
+    if (isCurrent() && state.kind === "ready") sendModels();
+  }
+
   function step(event: ConnectionEvent): void {
     const [next, effects] = stepConnection(state, event, clock.now(), random);
     state = next;
@@ -208,10 +219,10 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
       drain(reason, timeoutMs) {
         if (state.kind !== "ready") return;
         log.info(`The relay asks this worker to leave${reason === undefined ? "" : `: ${reason}`}`);
-        drainMs = Math.min(timeoutMs ?? config.drainTimeoutMs, config.drainTimeoutMs);
+        drainMs = Math.min(withMargin(timeoutMs ?? config.drainTimeoutMs), config.drainTimeoutMs);
         step({ kind: "drain", purpose: "redial" });
       },
-      refreshModels: () => void watch.refresh(),
+      refreshModels: () => void tellFreshModels(isCurrent),
       load: () => jobs.load,
       ended(end) {
         if (!isCurrent()) return;

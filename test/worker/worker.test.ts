@@ -197,6 +197,24 @@ describe("Worker", () => {
     await started.offers(["b"]);
   });
 
+  test("answers the relay's wish for fresh models even when they are the same", async () => {
+    await using backend = await startFakeBackend(["a"]);
+    await using relay = startFakeRelay();
+    await using started = startTestWorker(relay, backend);
+    const link = await relay.nextLink();
+    await link.accept();
+    await link.next("models_update");
+    for (let n = 0; n < 2; n++) {
+      link.say({ type: "models_refresh" });
+      expect(await link.next("models_update")).toEqual({
+        type: "models_update",
+        models: ["a"],
+        current_load: 0,
+      });
+    }
+    expect(started.worker.status().models).toEqual(["a"]);
+  });
+
   test("drains: offers nothing, finishes what runs, and leaves with 1000; asking twice is asking once", async () => {
     await using backend = await startFakeBackend();
     await using relay = startFakeRelay();
@@ -233,6 +251,31 @@ describe("Worker", () => {
     expect((await link.next("response_complete", "r1"))["status_code"]).toBe(503);
     await exchange.closed;
     await drained;
+  });
+
+  test("breaks off in time for its last words when the relay gives it a time to leave", async () => {
+    for (const [given, taken] of [
+      [20, 19_000],
+      [2, 1_600],
+      [60, 30_000],
+    ] as const) {
+      await using backend = await startFakeBackend();
+      await using relay = startFakeRelay();
+      const clock = new ManualClock();
+      await using started = startTestWorker(relay, backend, {}, { clock });
+      const link = await relay.nextLink();
+      await link.accept();
+      await link.next("models_update");
+      link.request("r1", CHAT);
+      const exchange = await backend.next();
+      link.say({ type: "graceful_shutdown", drain_timeout_secs: given });
+      expect(await link.next("models_update")).toMatchObject({ models: [] });
+      clock.advance(taken - 1);
+      expect(started.worker.status().load).toBe(1);
+      clock.advance(1);
+      expect((await link.next("response_complete", "r1"))["status_code"]).toBe(503);
+      await exchange.closed;
+    }
   });
 
   test("finishes and comes back when the relay asks it to leave", async () => {
