@@ -3,14 +3,17 @@ import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import { CLOSE } from "../protocol/limits.ts";
+import { V1_VERSION } from "../protocol/v1.ts";
 import { listModels } from "./backend-models.ts";
 import { createBackend, normalizeBackendUrl } from "./backend.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
-import { describeFailure } from "./connection.ts";
+import { describeFailure, type DialFailure } from "./connection.ts";
 import { describeBackend, findBackend, type FoundBackend } from "./discover.ts";
 import { probeLink } from "./link-probe.ts";
 import { offeredModels } from "./models.ts";
 import { describeNetworkError } from "./network-error.ts";
+import { openSession } from "./session.ts";
 
 /** The steps in their order; a result carries one of these names. */
 export const CHECK_STEPS = [
@@ -49,7 +52,10 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Loading a model into memory can take minutes; most servers are ready in one. */
 const TOKEN_TIMEOUT_MS = 120_000;
 
-/** Tries what a worker needs, one step after the other. Never rejects; nothing is registered at the relay. */
+/**
+ * Tries what a worker needs, one step after the other. Never rejects. The relay sees a worker without
+ * models come and go, and gives it nothing.
+ */
 export async function checkWorker(config: WorkerConfig, parts: CheckParts): Promise<CheckResult[]> {
   const results: CheckResult[] = [];
   function add(step: CheckStep, outcome: Outcome): boolean {
@@ -203,10 +209,36 @@ function once(socket: ReturnType<typeof connectTcp>, event: string): Promise<voi
 
 async function checkSecret(config: WorkerConfig, clock: Clock): Promise<Outcome> {
   const target = connectUrl(config).href;
-  const failure = await probeLink(config, clock);
+  const failure = (await probeLink(config, clock)) ?? (await tryRegistration(config, clock));
   if (failure === undefined) return { target, ok: true, details: "the relay accepts this worker" };
   const { message, action } = describeFailure(failure);
   return { target, ok: false, details: message, action };
+}
+
+/** Registers without any model, so that nothing is sent here, and leaves; an upgrade alone proves no secret. */
+function tryRegistration(config: WorkerConfig, clock: Clock): Promise<DialFailure | undefined> {
+  return new Promise((resolve) => {
+    const session = openSession(config, clock, {
+      registration: () => ({
+        name: `${config.workerName} (check)`,
+        models: [],
+        maxConcurrent: 1,
+        load: 0,
+        protocolVersion: V1_VERSION,
+        features: [],
+      }),
+      registered() {
+        resolve(undefined);
+        session.close(CLOSE.normal, "checked");
+      },
+      request() {},
+      cancel() {},
+      drain() {},
+      refreshModels() {},
+      load: () => 0,
+      ended: (end) => resolve(end.kind === "failed" ? end.failure : undefined),
+    });
+  });
 }
 
 function checkModels(

@@ -14,7 +14,8 @@ import { CLOSE } from "../protocol/limits.ts";
 
 /** Why a dial did not end in a registered link. */
 export type DialFailure =
-  | { kind: "unauthorised"; status: number }
+  /** `how` the relay said so: `HTTP 401`, or a close code for one that lets everybody connect first. */
+  | { kind: "unauthorised"; how: string }
   | { kind: "throttled"; retryAfterMs: number }
   /** Another HTTP status than 101. */
   | { kind: "status"; status: number }
@@ -196,7 +197,7 @@ export function describeFailure(failure: DialFailure): { message: string; action
   switch (failure.kind) {
     case "unauthorised":
       return {
-        message: `The relay refused the worker secret (HTTP ${failure.status})`,
+        message: `The relay refused the worker secret (${failure.how})`,
         action: "Start the worker with the secret that the relay was started with (--worker-secret)",
       };
     case "throttled":

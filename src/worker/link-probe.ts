@@ -51,7 +51,7 @@ function failureOf(response: Response, wallMs: number): DialFailure | undefined 
       return undefined;
     case 401:
     case 403:
-      return { kind: "unauthorised", status: response.status };
+      return { kind: "unauthorised", how: `HTTP ${response.status}` };
     case 429:
       return { kind: "throttled", retryAfterMs: retryAfterMs(response.headers.get("retry-after"), wallMs) };
     default:

@@ -11,6 +11,8 @@ import { createSendGate, type SendGate } from "./send-gate.ts";
 
 /** Time for the connection and the HTTP upgrade together. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** How a relay closes a link whose secret is wrong (RFC 6455 §7.4.1). */
+const POLICY_VIOLATION = 1008;
 /** Time that a closing handshake gets before the connection is cut. */
 const CLOSE_TIMEOUT_MS = 10_000;
 
@@ -89,9 +91,13 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
   }
 
   function endOf(code: number, reason: string): SessionEnd {
-    return state === "ready"
-      ? { kind: "lost", code, reason }
-      : { kind: "failed", failure: { kind: "closed", code, reason } };
+    if (state === "ready") return { kind: "lost", code, reason };
+    // Older relays let everybody connect and look at the secret then.
+    const refused = code === POLICY_VIOLATION && closing === undefined;
+    const failure: DialFailure = refused
+      ? { kind: "unauthorised", how: `close code ${code}` }
+      : { kind: "closed", code, reason };
+    return { kind: "failed", failure };
   }
 
   function cut(result: SessionEnd): void {

@@ -84,7 +84,7 @@ describe("Connection", () => {
   });
 
   test("says a refused secret once as an error, and retries it every 30 to 60 s", () => {
-    const unauthorised = { kind: "failed", failure: { kind: "unauthorised", status: 401 } } as const;
+    const unauthorised = { kind: "failed", failure: { kind: "unauthorised", how: "HTTP 401" } } as const;
     const worker = machine(0.5);
     const first = worker.step(unauthorised);
     worker.step({ kind: "waited" });

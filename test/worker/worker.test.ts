@@ -71,7 +71,7 @@ describe("Worker", () => {
     await using relay = startFakeRelay();
     const clock = new ManualClock();
     await using started = startTestWorker(relay, backend, { workerSecret: "wrong" }, { clock });
-    expect((await started.next("failed")).failure).toEqual({ kind: "unauthorised", status: 401 });
+    expect((await started.next("failed")).failure).toEqual({ kind: "unauthorised", how: "HTTP 401" });
     expect(clock.pending).toEqual([30_000, 30_000]);
     clock.advance(30_000);
     await started.next("failed");
@@ -83,6 +83,25 @@ describe("Worker", () => {
     clock.advance(30_000);
     await (await relay.nextLink()).accept();
     await started.next("registered");
+  });
+
+  test("knows a refused secret by close code 1008 too, as long as nothing was acknowledged", async () => {
+    await using backend = await startFakeBackend();
+    await using relay = startFakeRelay();
+    const clock = new ManualClock();
+    await using started = startTestWorker(relay, backend, {}, { clock });
+    const first = await relay.nextLink();
+    await first.next("register");
+    first.close(1008, "authentication failed");
+    expect((await started.next("failed")).failure).toEqual({ kind: "unauthorised", how: "close code 1008" });
+    expect(clock.pending).toContain(30_000);
+    expect(started.lines.join("\n")).toContain("refused the worker secret (close code 1008)");
+    clock.advance(30_000);
+    const second = await relay.nextLink();
+    await second.accept();
+    await started.next("registered");
+    second.close(1008, "policy");
+    expect(await started.next("disconnected")).toMatchObject({ code: 1008 });
   });
 
   test("obeys Retry-After", async () => {
@@ -322,11 +341,17 @@ describe("Worker check", () => {
     idleTimeoutMs: 0,
   });
 
-  test("passes each step from the name to the first token, and registers nothing", async () => {
+  test("passes each step from the name to the first token, and registers without a model", async () => {
     await using backend = await startFakeBackend();
     await using relay = startFakeRelay();
     const checked = checkWorker(config(relay, backend), { clock: systemClock });
+    const probe = await relay.nextLink();
     const link = await relay.nextLink();
+    expect(await link.accept()).toMatchObject({
+      worker_name: "test (check)",
+      models: [],
+      protocol_version: "2026-04-bridge-v1",
+    });
     const exchange = await backend.next();
     expect(exchange.json()).toMatchObject({ model: "tiny", max_tokens: 1 });
     exchange.answer(200, { choices: [] });
@@ -340,8 +365,21 @@ describe("Worker check", () => {
       ["models found", true],
       ["one token generated", true],
     ]);
-    await link.closed;
+    await Promise.all([probe.closed, link.closed]);
+    expect(probe.inbox.items).toEqual([]);
     expect(link.inbox.items).toEqual([]);
+  });
+
+  test("finds a wrong secret at a relay that lets everybody connect first", async () => {
+    await using backend = await startFakeBackend();
+    await using relay = startFakeRelay();
+    const checked = checkWorker(config(relay, backend), { clock: systemClock });
+    await relay.nextLink();
+    (await relay.nextLink()).close(1008, "authentication failed");
+    (await backend.next()).answer(200, { choices: [] });
+    expect((await checked).filter(({ ok }) => ok === false)).toMatchObject([
+      { step: "secret accepted", details: expect.stringContaining("close code 1008") },
+    ]);
   });
 
   test("says what to do about a wrong secret, and does not try what cannot work", async () => {
