@@ -1,4 +1,4 @@
-import { CLOSE, V1_MAX_PART } from "./limits.ts";
+import { CLOSE, V1_MAX_CHUNK, V1_MAX_PART } from "./limits.ts";
 import { NEEDS, type Carrier, type LinkFailure, type RelayCodec, type RelayEvents } from "./link.ts";
 import {
   FEATURES,
@@ -31,6 +31,8 @@ interface Held {
   path: string;
   /** The status told to the client with the first chunk, once there was one. */
   status: number | undefined;
+  /** What may be an error's body and is held back until its status comes. */
+  json: string;
 }
 
 const encoder = new TextEncoder();
@@ -74,6 +76,7 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
     if (request === undefined) return;
     if (request.status === undefined) {
       const status = optionalCount(fields, "status_code");
+      if (status === undefined && holdsBack(request, text)) return;
       const headers: HeaderFields =
         status === undefined ? { "content-type": assumedStreamType(request.path) } : plainHeaders(fields);
       request.status = status ?? 200;
@@ -84,23 +87,38 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
       }
       events.head(id, { status: request.status, headers });
     }
-    if (text !== "") events.body(id, encoder.encode(text));
+    const whole = request.json + text;
+    request.json = "";
+    if (whole !== "") events.body(id, encoder.encode(whole));
+  }
+
+  /**
+   * Workers in the field send the body of an error to a streaming request as chunks, and its status only
+   * at the end. What begins as a JSON object where events were asked for is therefore held until then.
+   */
+  function holdsBack(request: Held, text: string): boolean {
+    if (features.includes("head") || assumedStreamType(request.path) !== "text/event-stream") return false;
+    if (request.json === "" && !/^\s*\{/.test(text)) return false;
+    if (request.json.length + text.length > V1_MAX_CHUNK) return false;
+    request.json += text;
+    return true;
   }
 
   function complete(fields: Fields): void {
     const id = textField(fields, "request_id");
     const status = countField(fields, "status_code");
     const headers = plainHeaders(fields);
-    const body = optionalText(fields, "body");
+    const rest = optionalText(fields, "body") ?? "";
     const tokens = tokenCounts(fields);
     const request = held.get(id);
     if (request === undefined) return;
     held.delete(id);
-    const failure = isFinalStatus(status) ? failureIn(status, headers, body) : statusFailure(status);
+    const failure = isFinalStatus(status) ? failureIn(status, headers, rest) : statusFailure(status);
     if (failure !== undefined) return events.broken(id, failure);
     if (request.status === undefined) {
       events.head(id, { status, headers });
-      if (body !== undefined && body !== "") events.body(id, encoder.encode(body));
+      const whole = request.json + rest;
+      if (whole !== "") events.body(id, encoder.encode(whole));
     } else if (status >= 300 && status !== request.status) {
       // The head was sent long ago: a status that is no success can only mean that the stream broke.
       const message = `The stream ended with status ${status}`;
@@ -167,7 +185,7 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
     carries: () =>
       (features.includes("method") ? NEEDS.method : 0) | (features.includes("parts") ? NEEDS.large : 0),
     request(request: LinkRequest) {
-      held.set(request.id, { path: request.path, status: undefined });
+      held.set(request.id, { path: request.path, status: undefined, json: "" });
       // Workers in the field hand this on and then read the compressed body as text.
       const { "accept-encoding": _, ...headers } = request.headers;
       const message = {
@@ -228,13 +246,13 @@ function tokenCounts(fields: Fields): TokenCounts | undefined {
 }
 
 /** Our own workers mark a failure that is not the backend's answer, so that the relay can word it. */
-function failureIn(status: number, headers: HeaderFields, body: string | undefined): LinkFailure | undefined {
+function failureIn(status: number, headers: HeaderFields, body: string): LinkFailure | undefined {
   const origin = headers["x-modelrelay-error"];
   if (origin !== "worker" && origin !== "backend") return undefined;
   return {
     status: status < 400 ? 502 : status,
     code: (headers["x-modelrelay-code"] ?? "backend_unreachable").slice(0, 64),
-    message: (body ?? "").slice(0, 1_000),
+    message: body.slice(0, 1_000),
     origin,
   };
 }

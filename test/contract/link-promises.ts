@@ -163,6 +163,24 @@ export const linkPromises: ContractPromise[] = [
     },
   },
   {
+    title: "gives a client the status of an error that an older worker sent as a stream",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay);
+      const answer = chat(relay, { stream: true });
+      const request = await worker.next("request");
+      worker.chunk(request, '{"error":');
+      worker.chunk(request, '"too long"}');
+      worker.complete(request, 400, "");
+      const response = await answer;
+      expect([response.status, response.headers.get("content-type"), await response.text()]).toEqual([
+        400,
+        "application/json",
+        '{"error":"too long"}',
+      ]);
+    },
+  },
+  {
     title: "turns a worker's error message into 502, and keeps the link",
     async keep(kind) {
       await using relay = await kind.start();
