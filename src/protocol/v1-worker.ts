@@ -1,3 +1,4 @@
+import { dialectOf, errorEvent, type Boundary } from "./dialect.ts";
 import { V1_MAX_CHUNK, V1_MAX_MESSAGE } from "./limits.ts";
 import type { Carrier, ResponseWriter, WorkerCodec, WorkerEvents } from "./link.ts";
 import type {
@@ -143,6 +144,8 @@ function createV1Writer(
   let collectedLength = 0;
   let chunking = false;
   let chunksSent = 0;
+  /** How the chunks so far end. */
+  let tail = "";
   let finished = false;
 
   function decode(bytes?: Uint8Array<ArrayBuffer>): string | undefined {
@@ -168,12 +171,17 @@ function createV1Writer(
         ...(first && { status_code: head?.status, headers: head?.headers }),
       });
     }
+    tail = (tail + text.slice(-4)).slice(-4);
   }
 
   function fail(status: number, message: string, code = "backend_unreachable"): void {
     if (finished) return;
     finished = true;
     collected = [];
+    // Relays in the field end a stream as if it were whole, whatever its completion says.
+    if (chunksSent > 0 && !headFirst) {
+      chunk(errorEvent(dialectOf(request.path), { status, code, message }, boundaryOf(tail)));
+    }
     send({
       type: "response_complete",
       request_id: request.id,
@@ -245,6 +253,12 @@ function createV1Writer(
       "worker_link_too_small",
     );
   }
+}
+
+/** Where a stream stands whose last characters these are. */
+function boundaryOf(tail: string): Boundary {
+  if (/(^|\n)\r?\n$/.test(tail)) return "event";
+  return tail.endsWith("\n") ? "line" : "inside";
 }
 
 /** A reason is for the log only, so one that is not understood is no error. */

@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { Clock } from "../base/clock.ts";
+import type { Dialect } from "../protocol/dialect.ts";
 import { NEEDS } from "../protocol/link.ts";
 import { requestHeadersForLink } from "../protocol/headers.ts";
 import type { HeaderFields } from "../protocol/messages.ts";
@@ -7,7 +8,6 @@ import { fitsOneMessage } from "../protocol/v1.ts";
 import { anotherModel, bodyFields, namesAnother, type BodyFields } from "./body-fields.ts";
 import { readBody } from "./body.ts";
 import { relayError, type ClientError } from "./client-error.ts";
-import type { Dialect } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { Exchange } from "./exchange.ts";
 import type { Relay } from "./relay.ts";

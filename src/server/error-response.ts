@@ -1,5 +1,6 @@
+import { errorBody, type Dialect } from "../protocol/dialect.ts";
 import type { ClientError } from "./client-error.ts";
-import { errorBody, idHeaders, type Dialect } from "./dialect.ts";
+import { idHeaders } from "./dialect.ts";
 
 /** An error as a whole answer. */
 export function errorResponse(error: ClientError, dialect: Dialect, requestId: string): Response {

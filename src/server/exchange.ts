@@ -1,9 +1,10 @@
 import type { Clock, Timer } from "../base/clock.ts";
+import { errorEvent, type Dialect } from "../protocol/dialect.ts";
 import { responseHeadersForClient } from "../protocol/headers.ts";
 import type { CancelReason, LinkRequest, ResponseHead } from "../protocol/messages.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { ClientError } from "./client-error.ts";
-import { errorEvent, idHeaders, keepAlive, type Dialect } from "./dialect.ts";
+import { idHeaders, keepAlive } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { ResponseStream } from "./response-stream.ts";
 
@@ -176,8 +177,7 @@ export class Exchange {
         // In a stream of events the error is one more event; elsewhere only a broken connection says
         // that the body is not whole.
         if (state.phase === "open" && !state.events) return state.stream.break(error.message);
-        const before = closing(this.dialect, state.stream.boundary);
-        state.stream.push(encoder.encode(before + errorEvent(this.dialect, error)));
+        state.stream.push(encoder.encode(errorEvent(this.dialect, error, state.stream.boundary)));
         return state.stream.end();
       }
       case "closed":
@@ -291,12 +291,6 @@ export class Exchange {
     const fits = boundary === "event" || (boundary === "line" && ping.startsWith(":"));
     if (fits && state.stream.heldBytes === 0) this.#push(state.stream, encoder.encode(ping));
   }
-}
-
-/** What ends the event or line that a stream broke off in. An empty line is an error where lines are JSON. */
-function closing(dialect: Dialect, boundary: ResponseStream["boundary"]): string {
-  if (dialect === "ollama") return boundary === "inside" ? "\n" : "";
-  return boundary === "event" ? "" : boundary === "line" ? "\n" : "\n\n";
 }
 
 /** Streams whose end can be told by one more event or line: server-sent events, and Ollama's lines. */

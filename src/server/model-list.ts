@@ -1,4 +1,4 @@
-import type { Dialect } from "./dialect.ts";
+import type { Dialect } from "../protocol/dialect.ts";
 
 /** Seconds since the epoch that a model is said to be made at: no backend behind a relay agrees on one. */
 const CREATED = 0;

@@ -1,3 +1,4 @@
+import type { Boundary } from "../protocol/dialect.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 
 /** Small pieces that wait together leave together, up to this many bytes. */
@@ -96,7 +97,7 @@ export class ResponseStream {
   }
 
   /** How the bytes so far end; a stream without any counts as being between two events. */
-  get boundary(): "event" | "line" | "inside" {
+  get boundary(): Boundary {
     const last = this.#last;
     if (last === undefined) return "event";
     if (last.at(-1) !== NEWLINE) return "inside";

@@ -1,11 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { dialectOf, type Dialect } from "../protocol/dialect.ts";
 import { newRequestId, relayRequest } from "./api.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import { CorsPolicy } from "./cors.ts";
-import { dialectOf, idHeaders, type Dialect } from "./dialect.ts";
+import { idHeaders } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";

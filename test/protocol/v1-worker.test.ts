@@ -140,6 +140,49 @@ describe("v1 at the worker", () => {
     for (const message of sent) expect(partOf(message).isWellFormed()).toBe(true);
   });
 
+  test("says in the stream what broke it off, to a relay that would end it as if it were whole", () => {
+    const openai = `data: {"error":{"message":"gone","type":"server_error","param":null,"code":"backend_unreachable"}}\n\n`;
+    const anthropic = `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"gone"}}\n\n`;
+    for (const [path, type, parts, last] of [
+      ["/v1/chat/completions", "text/event-stream", ["data: 1\n\n"], openai],
+      ["/v1/chat/completions", "text/event-stream", ["data: 1\r\n\r\n"], openai],
+      ["/v1/chat/completions", "text/event-stream", ["data: 1\n", "\n"], openai],
+      ["/v1/chat/completions", "text/event-stream", ["data: 1\n"], `\n${openai}`],
+      ["/v1/chat/completions", "text/event-stream", ["data: 1\n\n", 'data: {"ha'], `\n\n${openai}`],
+      ["/v1/messages?beta=true", "text/event-stream", ["event: x\ndata: 1\n\n"], anthropic],
+      ["/v1/messages", "text/event-stream", ["event: x"], `\n\n${anthropic}`],
+      ["/api/chat", "application/x-ndjson", ['{"a":1}\n'], '{"error":"gone"}\n'],
+      ["/api/chat", "application/x-ndjson", ['{"a'], '\n{"error":"gone"}\n'],
+    ] as const) {
+      const { end, sent } = codec();
+      const writer = end.respond({ ...request, path });
+      writer.head({ status: 200, headers: { "content-type": type } });
+      for (const part of parts) writer.body(bytes(part));
+      writer.fail(502, "gone");
+      expect(sent.slice(parts.length)).toMatchObject([
+        { type: "response_chunk", chunk: last },
+        { type: "response_complete", status_code: 502, body: "gone" },
+      ]);
+    }
+  });
+
+  test("leaves the words to a relay that knows a broken stream, and where nothing was sent yet", () => {
+    for (const [features, parts] of [
+      [["head"], ["data: 1\n\n"]],
+      [[], []],
+    ] as const) {
+      const { end, sent } = codec([...features]);
+      const writer = end.respond(request);
+      writer.head(SSE);
+      for (const part of parts) writer.body(bytes(part));
+      writer.fail(502, "gone");
+      expect(sent.map(({ type }) => type)).toEqual([
+        ...parts.map(() => "response_chunk"),
+        "response_complete",
+      ]);
+    }
+  });
+
   test("says nothing after a completion", () => {
     for (const finish of ["end", "cancelled", "fail"] as const) {
       const { end, sent } = codec();
