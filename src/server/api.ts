@@ -16,12 +16,11 @@ import type { RequestTarget } from "./request-target.ts";
 /** Ollama's calls that stream unless told not to. */
 const STREAMS_BY_DEFAULT = new Set(["/api/chat", "/api/generate"]);
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
 const TEXT_TYPE = /^(text\/|application\/([\w.-]+\+)?(json|xml|x-ndjson)\b)/i;
 
-/**
- * Makes an id that a client can quote and that no one can guess. It goes on to the backend, and some
- * (llama-cpp-python among them) answer 400 to an `x-request-id` that is no UUID.
- */
+/** Makes an id that a client can quote and that no one can guess; a UUID. */
 export function newRequestId(): string {
   return crypto.randomUUID();
 }
@@ -65,14 +64,17 @@ export async function relayRequest(
     return new Response(null, { status: 499 });
   }
 
+  const id = newRequestId();
+  // Some backends, llama-cpp-python among them, answer 400 to an id that is no UUID.
+  const backendId = UUID.test(clientId) ? clientId : id;
   const exchange = new Exchange(
     {
-      id: newRequestId(),
+      id,
       model: fields.model,
       method: request.method,
       path: target.path + target.query,
       streaming: fields.streaming,
-      headers: clientHeaders(request.headers, clientId, isOurs),
+      headers: clientHeaders(request.headers, backendId, isOurs),
       body,
     },
     dialect,
@@ -114,12 +116,12 @@ function needsOf(method: string, body: Uint8Array<ArrayBuffer>): number {
 /** The client's header fields without what it proved itself to the relay with. */
 function clientHeaders(
   headers: Headers,
-  clientId: string,
+  requestId: string,
   isOurs: (secret: string) => boolean,
 ): HeaderFields {
   const fields = requestHeadersForLink(headers);
   const key = fields["x-api-key"];
   if (key !== undefined && isOurs(key)) delete fields["x-api-key"];
-  fields["x-request-id"] = clientId;
+  fields["x-request-id"] = requestId;
   return fields;
 }

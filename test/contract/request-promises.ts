@@ -458,6 +458,27 @@ export const requestPromises: ContractPromise[] = [
     },
   },
   {
+    title: "hands a client's request id on if it is a UUID, and else one of its own",
+    async keep(kind) {
+      await using relay = await kind.start();
+      const worker = await readyWorker(relay);
+      const uuid = "3F2504E0-4F89-41D3-9A0C-0305E82C3301";
+      for (const id of [uuid, "abc-1.2:3"]) {
+        const answer = chat(
+          relay,
+          {},
+          { headers: { "content-type": "application/json", "x-request-id": id } },
+        );
+        const request = await worker.next("request");
+        const { "x-request-id": handedOn } = request["headers"] as Record<string, string>;
+        if (id === uuid) expect(handedOn).toBe(uuid);
+        else expect(handedOn).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+        worker.complete(request, 200, "{}");
+        expect((await answer).headers.get("x-request-id")).toBe(id);
+      }
+    },
+  },
+  {
     title: "answers preflights for the API and nothing else",
     async keep(kind) {
       await using relay = await kind.start({ corsOrigin: ["https://page.example"] });
