@@ -64,6 +64,10 @@ export const PARTS = {
   curl: program("curl", "curl"),
   /** Reverse proxy. */
   nginx: program("nginx", "nginx-light"),
+  caddy: program("caddy", "caddy"),
+  haproxy: program("haproxy", "haproxy"),
+  /** Gets certificates from an ACME authority; what operators have had for years. */
+  certbot: program("certbot", "certbot"),
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
   llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
 } satisfies Record<string, Part>;
