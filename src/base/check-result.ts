@@ -1,0 +1,15 @@
+/** One step of a check that looks for what is wrong, in the order in which people search. */
+export interface CheckResult<Step extends string = string> {
+  step: Step;
+  /** What was looked at: a host, an address, a model. */
+  target: string;
+  /** `undefined`: not tried, since a step before it failed, or not needed. */
+  ok: boolean | undefined;
+  /** What was seen, as a sentence. */
+  details: string;
+  /** What to do about a failure. */
+  action?: string;
+}
+
+/** A result before it is known which step it is of. */
+export type Outcome = Omit<CheckResult, "step">;
