@@ -12,9 +12,31 @@ export interface ListenerHandlers {
   worker(ticket: unknown, socket: WorkerSocket): WorkerSession;
 }
 
+/** A certificate with its key, and the names that clients ask for it by. */
+export interface Identity {
+  names: readonly string[];
+  /** PEM: the leaf first, then the intermediates. */
+  chainPem: string;
+  keyPem: string;
+}
+
+/** What makes a port one for TLS. */
+export interface SecureOptions {
+  /** At least one; the first answers clients that name none, or one that is not here. */
+  identities: readonly Identity[];
+  /** `quic`: HTTP/3 over UDP, and nothing else. */
+  carrier: "tcp" | "quic";
+  /** Whether HTTP/2 is offered beside HTTP/1.1. */
+  http2: boolean;
+  /** Whether another socket of this user may listen on the same port. */
+  shared: boolean;
+}
+
 export interface Listener {
   readonly host: string;
   readonly port: number;
+  /** Requests that have no whole answer yet. */
+  readonly pending: number;
   /** Accepts no further connection; what runs goes on. Resolves when the last connection is closed. */
   finish(): Promise<void>;
   /** Closes everything. */
@@ -33,19 +55,33 @@ const IDLE_TIMEOUT_SECS = 30;
  * Opens the port. This is the only file that knows `Bun.serve`.
  *
  * @param sendLimit bytes that may wait for one worker; above it the worker is cut off
+ * @param secure absent for plain HTTP
  * @throws {Problem} if the address cannot be had
  */
-export function listen(address: ListenAddress, sendLimit: number, handlers: ListenerHandlers): Listener {
-  const server = open(address, sendLimit, handlers);
+export function listen(
+  address: ListenAddress,
+  sendLimit: number,
+  handlers: ListenerHandlers,
+  secure?: SecureOptions,
+): Listener {
+  const server = open(address, sendLimit, handlers, secure);
   return {
     host: address.host,
     port: server.port ?? address.port,
+    get pending() {
+      return server.pendingRequests;
+    },
     finish: () => server.stop(),
     stop: () => server.stop(true),
   };
 }
 
-function open(address: ListenAddress, sendLimit: number, handlers: ListenerHandlers): Server<SocketData> {
+function open(
+  address: ListenAddress,
+  sendLimit: number,
+  handlers: ListenerHandlers,
+  secure: SecureOptions | undefined,
+): Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
       hostname: address.host,
@@ -54,7 +90,8 @@ function open(address: ListenAddress, sendLimit: number, handlers: ListenerHandl
       development: false,
       // True where `development` is false, unless it is said: two relays of one user would then share
       // the port without a word, each with half of the clients and workers.
-      reusePort: false,
+      reusePort: secure?.shared ?? false,
+      ...(secure !== undefined && secureSettings(secure)),
       idleTimeout: IDLE_TIMEOUT_SECS,
       // The relay has limits of its own and words the refusal itself.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
@@ -84,6 +121,20 @@ function open(address: ListenAddress, sendLimit: number, handlers: ListenerHandl
     const { why, action } = explain(error);
     throw new Problem(`Cannot listen on ${address.host}:${address.port}: ${why}`, { action, cause: error });
   }
+}
+
+function secureSettings({ identities, carrier, http2 }: SecureOptions) {
+  return {
+    // Bun takes one name an entry, and serves the first entry to whoever asks for none of them.
+    tls: identities.flatMap(({ names, chainPem, keyPem }) =>
+      (names.length === 0 ? [undefined] : names).map((name) => ({
+        ...(name !== undefined && { serverName: name }),
+        cert: chainPem,
+        key: keyPem,
+      })),
+    ),
+    ...(carrier === "quic" ? { http1: false, http3: true } : { http2 }),
+  };
 }
 
 /** Why an address cannot be had, and what to do about it. */
