@@ -1,5 +1,5 @@
 import { UsageError } from "../base/errors.ts";
-import { formatAddress, parseAddress } from "./ip-address.ts";
+import { formatAddress, parseAddress } from "../base/ip-address.ts";
 
 /** The proxies whose word about a client's address is taken. */
 export interface TrustedProxies {

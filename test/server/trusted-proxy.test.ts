@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { isIPv6 } from "node:net";
 import { UsageError } from "../../src/base/errors.ts";
-import { formatAddress, parseAddress } from "../../src/server/ip-address.ts";
+import { formatAddress, parseAddress } from "../../src/base/ip-address.ts";
 import { createTrustedProxies } from "../../src/server/trusted-proxy.ts";
 
 const PRIVATE = ["127.0.0.1", "::1", "10.0.0.0/8", "fd00::/8", "fe80::/10"];
