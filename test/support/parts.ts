@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Problem } from "../../src/base/errors.ts";
 
 /** A real server or program that some tests need and that does not come with the dependencies. */
@@ -8,7 +8,10 @@ export interface Part {
   /** Where it is, or `undefined` if this machine lacks it. Quick, and changes nothing. */
   find(): string | undefined;
   /** How `scripts/parts.ts` gets it. */
-  source: { kind: "apt"; packages: string[] } | { kind: "venv"; dir: string; requirements: string };
+  source:
+    | { kind: "apt"; packages: string[] }
+    | { kind: "venv"; dir: string; requirements: string }
+    | { kind: "go"; dir: string; module: string; version: string };
   /** Command for a person, shown where a test is skipped for want of it. */
   install: string;
 }
@@ -58,6 +61,17 @@ function pythonEnvironment(name: string, requirements: string): Part {
   };
 }
 
+/** A program built from a Go module; its version is part of the folder's name. */
+function goProgram(part: string, module: string, version: string): Part {
+  const dir = join(cacheDir, `${part}-${version}`);
+  const path = join(dir, basename(module));
+  return {
+    find: () => (existsSync(path) ? path : undefined),
+    source: { kind: "go", dir, module, version },
+    install: `npm run parts ${part}`,
+  };
+}
+
 /** Every part. A new one is an entry here. */
 export const PARTS = {
   /** What users paste requests for. */
@@ -68,6 +82,11 @@ export const PARTS = {
   haproxy: program("haproxy", "haproxy"),
   /** Gets certificates from an ACME authority; what operators have had for years. */
   certbot: program("certbot", "certbot"),
+  /** Let's Encrypt's ACME authority for tests, with the DNS server that it asks. */
+  pebble: program("pebble", "pebble"),
+  pebbleChallengeServer: program("pebble-challtestsrv", "pebble"),
+  /** A newer one, with renewal information (RFC 9773) and profiles. */
+  pebbleAri: goProgram("pebbleAri", "github.com/letsencrypt/pebble/v2/cmd/pebble", "v2.10.1"),
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
   llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
 } satisfies Record<string, Part>;
