@@ -1,0 +1,76 @@
+import { z } from "zod";
+import { AcmeError } from "./acme-error.ts";
+import { readBody, readDirectory } from "./acme-directory.ts";
+import type { AcmeOptions } from "./acme-types.ts";
+import { cleanUrl, explainProblem, readProblem } from "./acme-problem.ts";
+import { caName, exchange } from "./acme-transport.ts";
+import { parseRetryAfter } from "./retry-after.ts";
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 86_400_000;
+/** Without `Retry-After`: RFC 9773 §4.3.3 asks for six hours after an error, and CAs send six of themselves. */
+const DEFAULT_WAIT_MS = 6 * 3_600_000;
+
+/** When the CA would like a certificate to be renewed (RFC 9773). Times are ms since the epoch. */
+export interface RenewalInfo {
+  /** The window in which to renew; it can lie in the past. */
+  start: number;
+  end: number;
+  /** Before then the CA is not to be asked again. */
+  retryAt: number;
+  /** A page that says why, if the CA wants the renewal for a reason. */
+  explanationUrl?: string;
+}
+
+const replySchema = z.object({
+  suggestedWindow: z.object({
+    start: z.iso.datetime({ offset: true }),
+    end: z.iso.datetime({ offset: true }),
+  }),
+  explanationURL: z.unknown(),
+});
+
+/**
+ * Asks the CA when it wants a certificate to be renewed.
+ *
+ * @param ariId `CertificateFacts.ariId`
+ * @returns undefined if the CA offers no renewal information, or has none for this certificate
+ * @throws {AcmeError} if it cannot be reached, refuses, or what it says makes no sense
+ */
+export async function renewalInfo(
+  ariId: string,
+  options: AcmeOptions,
+  signal: AbortSignal,
+): Promise<RenewalInfo | undefined> {
+  const route = { caPem: options.caPem, clock: options.clock, signal };
+  const { renewalInfo: base } = await readDirectory(options.directoryUrl, route);
+  if (base === undefined) return undefined;
+  const reply = await exchange(`${base.replace(/\/$/, "")}/${ariId}`, { method: "GET" }, route);
+  const nowMs = options.clock.wall();
+  const asked = parseRetryAfter(reply.headers["retry-after"], nowMs);
+  if (reply.status === 404) return undefined;
+  const doing = `get renewal information from ${caName(options.directoryUrl)}`;
+  if (reply.status !== 200) {
+    const problem = readProblem(readBody(reply.body), reply.status);
+    throw explainProblem(problem, { doing, names: [], nowMs, retryAfterMs: asked });
+  }
+  const parsed = replySchema.safeParse(readBody(reply.body));
+  const window = parsed.data?.suggestedWindow;
+  const start = Date.parse(window?.start ?? "");
+  const end = Date.parse(window?.end ?? "");
+  // RFC 9773 §4.2: a window that does not end after it starts is to be treated as if there were none.
+  if (!(start < end)) {
+    throw new AcmeError(`Cannot ${doing}: the window that it suggests makes no sense`, {
+      type: "malformed",
+      action: "Nothing: the certificate is renewed by its lifetime instead",
+    });
+  }
+  const explanationUrl = cleanUrl(parsed.data?.explanationURL);
+  return {
+    start,
+    end,
+    // RFC 9773 §4.3.2: a client should set bounds, of one minute and one day for instance.
+    retryAt: nowMs + Math.min(Math.max(asked ?? DEFAULT_WAIT_MS, MINUTE_MS), DAY_MS),
+    ...(explanationUrl === undefined ? {} : { explanationUrl }),
+  };
+}

@@ -1,0 +1,16 @@
+import type { Clock } from "../base/clock.ts";
+
+/** Waits, unless the signal is aborted first. @throws the signal's reason */
+export async function wait(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  const timer = clock.after(delayMs, resolve);
+  try {
+    await promise;
+  } finally {
+    timer.cancel();
+    signal.removeEventListener("abort", onAbort);
+  }
+}
