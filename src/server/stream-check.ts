@@ -1,14 +1,13 @@
 import type { Clock, Timer } from "../base/clock.ts";
+import {
+  partMark,
+  STREAM_CHECK_PARTS as PARTS,
+  STREAM_CHECK_PAUSE_MS as PAUSE_MS,
+} from "../protocol/stream-check.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 
-/** Where `tls check` looks at what a proxy does to streams and to silent WebSockets. Needs no key. */
-export const STREAM_CHECK_PATH = "/v1/stream-check";
-
-/** Parts of the event stream, and the pause before each but the first. */
-const PARTS = 3;
-const PAUSE_MS = 500;
 /** Streams and silent WebSockets at once: anybody can ask for one, so that they must stay few. */
 const MAX_STREAMS = 64;
 const MAX_SOCKETS = 64;
@@ -39,7 +38,7 @@ export class SilenceTicket {
 
 export interface StreamCheck {
   /**
-   * Answers a request for `STREAM_CHECK_PATH`. Undefined once the connection is a WebSocket: whoever gets
+   * Answers a request for the stream check. Undefined once the connection is a WebSocket: whoever gets
    * its ticket, a `SilenceTicket`, calls `open` of it.
    */
   answer(request: Request, connection: Connection, requestId: string): Response | undefined;
@@ -86,7 +85,7 @@ export function createStreamCheck(clock: Clock): StreamCheck {
         const send = (): void => {
           if (over) return;
           sent++;
-          controller.enqueue(encoder.encode(`event: part\ndata: {"part":${sent},"of":${PARTS}}\n\n`));
+          controller.enqueue(encoder.encode(`event: part\ndata: {${partMark(sent)},"of":${PARTS}}\n\n`));
           if (sent < PARTS) {
             timer = clock.after(PAUSE_MS, send);
             return;

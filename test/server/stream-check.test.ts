@@ -11,7 +11,7 @@ function connection(tickets?: unknown[]): Connection {
     address: "192.0.2.1",
     allowSilence() {},
     upgrade: (ticket) => tickets !== undefined && tickets.push(ticket) > 0,
-  } as Connection;
+  };
 }
 
 function upgradeRequest(): Request {
