@@ -1,6 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readCertificateFields, readDer, type CertificateFields } from "../base/der.ts";
 import { messageOf, Problem } from "../base/errors.ts";
+import { formatAddress } from "../base/ip-address.ts";
 import { pinOf } from "../base/pin.ts";
 import { certificateBlocks, noCertificate, privateKey } from "./pem.ts";
 
@@ -93,16 +94,9 @@ function namesOf(fields: CertificateFields): string[] {
   const names = value === undefined ? [] : readDer(readDer(value)[0]?.content ?? new Uint8Array());
   return names.flatMap(({ tag, content }) => {
     if (tag === 0x82) return [Buffer.from(content).toString("latin1").toLowerCase()];
-    if (tag === 0x87) return [addressText(content)];
+    if (tag === 0x87) return [formatAddress(content)];
     return [];
   });
-}
-
-function addressText(octets: Uint8Array): string {
-  if (octets.length === 4) return octets.join(".");
-  const groups = Buffer.from(octets).toString("hex").match(/.{4}/g) ?? [];
-  // A URL writes an IPv6 address in its one short form (RFC 5952).
-  return new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
 }
 
 /** RFC 9773 §4.1: the key identifier and the serial number, as they stand in the certificate. */
