@@ -4,6 +4,7 @@ import { MAX_WORKER_NAME } from "../protocol/limits.ts";
 import { defaultDataDir } from "./data-dir.ts";
 import { defineOptions, type Config } from "./options.ts";
 import type { Reading } from "./read-config.ts";
+import { checkTls, tlsModeOf, tlsOptions } from "./tls-options.ts";
 import {
   duration,
   integer,
@@ -32,6 +33,15 @@ export const serveOptions = defineOptions({
     hint: "SECRET",
     help: "Secret that workers must show",
     defaultText: "made at the first start and kept in the data directory",
+    schema: secret,
+  },
+  ...tlsOptions,
+  apiKey: {
+    env: "MODELRELAY_API_KEY",
+    secret: true,
+    hint: "KEY",
+    help: "Key that clients must show",
+    defaultText: "none on 127.0.0.1; made at the first start on an address that others can reach",
     schema: secret,
   },
   allowAnonymous: {
@@ -151,17 +161,19 @@ export const serveOptions = defineOptions({
 /** Times in ms, sizes in bytes. */
 export type ServeConfig = Config<typeof serveOptions>;
 
+/** Whether programs on other machines can reach the relay. */
+export function isPublic(config: ServeConfig): boolean {
+  const tls = tlsModeOf(config) !== undefined;
+  return (tls && !isLoopback(config.httpsPort.host)) || !isLoopback(config.listen.host);
+}
+
 /** @throws {UsageError} if settings that are each valid make no sense, or are not safe, together */
 export function checkServe({ config, origins: from }: Reading<typeof serveOptions>): void {
-  const { host } = config.listen;
-  if (!isLoopback(host) && !config.allowAnonymous) {
-    const shown = host === "::" ? "every address of this machine" : `"${host}"`;
+  checkTls(config, from);
+  if (config.apiKey !== undefined && config.allowAnonymous) {
     throw new UsageError(
-      `Cannot listen on ${shown} (${from.listen}): other machines can reach it, and this version has no API keys yet, so anyone there could use the models`,
-      {
-        action:
-          "Listen on 127.0.0.1 behind something that checks who calls, or say --allow-anonymous (MODELRELAY_ALLOW_ANONYMOUS=true) to mean it",
-      },
+      `Cannot use api-key (${from.apiKey}) and allow-anonymous (${from.allowAnonymous}) together: one asks for a key, the other for none`,
+      { action: "Keep one of them" },
     );
   }
   if (config.maxBody > config.maxInflightBytes) {

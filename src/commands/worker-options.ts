@@ -1,4 +1,5 @@
 import { LOG_LEVELS } from "../base/log.ts";
+import { parsePin } from "../base/pin.ts";
 import { MAX_CONCURRENCY, MAX_MODEL_NAME, MAX_MODELS, MAX_WORKER_NAME } from "../protocol/limits.ts";
 import { defineOptions, type Config } from "./options.ts";
 import {
@@ -46,6 +47,18 @@ export const modelChoice = textKind(
   },
 );
 
+/** Several, so that a relay can change its key: the next one is named before it is used. */
+export const pins = textKind(
+  "sha256/ with the 44 characters of base64 after it that the relay prints (not the fingerprint of its certificate), or several with commas between them",
+  (text): readonly string[] | undefined => {
+    try {
+      return [...new Set(splitList(text).map(parsePin))];
+    } catch {
+      return undefined;
+    }
+  },
+);
+
 export const workerOptions = defineOptions({
   proxyUrl: {
     env: "PROXY_URL",
@@ -60,6 +73,19 @@ export const workerOptions = defineOptions({
     hint: "SECRET",
     help: "Secret of the relay, as it printed it at its start",
     schema: secret,
+  },
+  caFile: {
+    env: "RELAY_CA_FILE",
+    hint: "FILE",
+    help: "Certificates of authorities in PEM that may vouch for the relay, beside those of the system",
+    schema: path,
+  },
+  pin: {
+    env: "RELAY_PIN",
+    kind: "list",
+    hint: "PIN",
+    help: "Key that the relay's certificate must have, as the relay prints it; authorities do not count then",
+    schema: pins,
   },
   backendUrl: {
     env: "BACKEND_URL",

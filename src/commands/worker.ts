@@ -1,22 +1,14 @@
 import { systemClock } from "../base/clock.ts";
 import { UsageError } from "../base/errors.ts";
 import { createLog } from "../base/log.ts";
-import type { CheckResult } from "../worker/check.ts";
 import type { WorkerConfig as RunningConfig } from "../worker/config.ts";
+import { readAuthorities } from "./ca-file.ts";
+import { checkLine } from "./check-line.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
+import type { Reading } from "./read-config.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
 import { stopRequested } from "./signals.ts";
 import { workerOptions, type WorkerConfig } from "./worker-options.ts";
-
-const VERDICT_WIDTH = 5;
-const STEP_WIDTH = 20;
-
-/** One step of `worker --check`, with what to do under it if it failed. */
-export function checkLine({ step, ok, target, details, action }: CheckResult): string {
-  const verdict = ok === undefined ? "skip" : ok ? "ok" : "FAIL";
-  const head = `${verdict.padEnd(VERDICT_WIDTH)} ${step.padEnd(STEP_WIDTH)} ${target === "" ? "" : `${target}: `}${details}\n`;
-  return action === undefined ? head : `${head}${" ".repeat(VERDICT_WIDTH + 1)}→ ${action}\n`;
-}
 
 /** @returns 0 if nothing failed, else 1 */
 async function runChecks(config: RunningConfig, terminal: Terminal): Promise<number> {
@@ -32,22 +24,59 @@ async function runChecks(config: RunningConfig, terminal: Terminal): Promise<num
   return results.some(({ ok }) => ok === false) ? 1 : 0;
 }
 
-function withSecret({ backendApiKey, workerSecret, ...rest }: WorkerConfig): RunningConfig {
+function runningConfig(
+  settings: WorkerConfig,
+  origins: Reading<typeof workerOptions>["origins"],
+): RunningConfig {
+  const { backendApiKey, workerSecret, caFile, pin, ...rest } = settings;
   if (workerSecret === undefined) {
     throw new UsageError("Cannot connect to a relay without its worker secret: worker-secret is not set", {
       action:
         "Give --worker-secret-file FILE or WORKER_SECRET; the relay prints the whole command at its start",
     });
   }
-  return { ...rest, workerSecret, ...(backendApiKey !== undefined && { backendApiKey }) };
+  return {
+    ...rest,
+    workerSecret,
+    ...(backendApiKey !== undefined && { backendApiKey }),
+    ...(caFile !== undefined && { caPem: readAuthorities(caFile, "ca-file", origins.caFile) }),
+    ...(pin !== undefined && { pins: pin }),
+  };
+}
+
+/** The runtime would obey this variable; the worker says each time what a certificate must be. */
+function warnOfIgnored({ env, err }: Terminal): void {
+  if (env["NODE_TLS_REJECT_UNAUTHORIZED"] !== "0") return;
+  err(
+    "NODE_TLS_REJECT_UNAUTHORIZED=0 does not count for the relay: its certificate is verified → Name a private authority with --ca-file, or trust the relay's key with --pin\n",
+  );
+}
+
+/** Settings that are each valid and do not go together. */
+function checkTrust({ config, origins }: Reading<typeof workerOptions>): void {
+  const { proxyUrl, caFile, pin } = config;
+  if (caFile !== undefined && pin !== undefined) {
+    throw new UsageError(
+      `Cannot use ca-file (${origins.caFile}) and pin (${origins.pin}) together: a pinned relay needs no authority`,
+      { action: "Keep one of them" },
+    );
+  }
+  const [name, origin] = caFile !== undefined ? ["ca-file", origins.caFile] : ["pin", origins.pin];
+  if ((caFile ?? pin) !== undefined && proxyUrl.startsWith("http:")) {
+    throw new UsageError(
+      `Cannot use ${name} (${origin}) with ${proxyUrl} (proxy-url, ${origins.proxyUrl}): nothing is encrypted there`,
+      { action: "Write https:// in --proxy-url" },
+    );
+  }
 }
 
 /** Serves until it is told to stop, or until the relay turns it away for good. */
 async function runWorker(
   settings: WorkerConfig,
-  { terminal }: RunContext<typeof workerOptions>,
+  { terminal, origins }: RunContext<typeof workerOptions>,
 ): Promise<number> {
-  const config = withSecret(settings);
+  const config = runningConfig(settings, origins);
+  warnOfIgnored(terminal);
   if (settings.check) return runChecks(config, terminal);
   const { ensureHttpLimit } = await import("../worker/http-limit.ts");
   await ensureHttpLimit();
@@ -84,6 +113,7 @@ export const workerCommand: Command<typeof workerOptions> = {
     { line: "modelrelay worker --check", does: "Say which step between here and a generated token fails" },
   ],
   options: workerOptions,
+  check: checkTrust,
   run: runWorker,
 };
 

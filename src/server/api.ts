@@ -120,8 +120,10 @@ function clientHeaders(
   isOurs: (secret: string) => boolean,
 ): HeaderFields {
   const fields = requestHeadersForLink(headers);
-  const key = fields["x-api-key"];
-  if (key !== undefined && isOurs(key)) delete fields["x-api-key"];
+  for (const name of ["x-api-key", "api-key"]) {
+    const key = fields[name];
+    if (key !== undefined && isOurs(key)) delete fields[name];
+  }
   fields["x-request-id"] = requestId;
   return fields;
 }

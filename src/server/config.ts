@@ -21,11 +21,14 @@ export interface ReloadableConfig {
 }
 
 export interface RelayConfig extends ReloadableConfig {
-  listen: ListenAddress;
   /** What a worker must present. */
   workerSecret: string;
+  /** What a client must show; absent where everybody may come. */
+  apiKey?: string | undefined;
   /** Workers of this provider serve the relay's clients. */
   provider: string;
+  /** Networks of proxies whose word about a client's address is taken. */
+  trustedProxy: readonly string[];
   /** Bytes of all request bodies and undelivered answers together. */
   maxInflightBytes: number;
   /** Bytes held for one client that does not read. */

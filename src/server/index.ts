@@ -1,14 +1,18 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { newRequestId } from "./api.ts";
+import { createClientAdmission } from "./client-admission.ts";
 import { relayError } from "./client-error.ts";
-import type { ReloadableConfig, RelayConfig } from "./config.ts";
+import type { CertificateReport } from "../tls/source.ts";
+import type { ListenAddress, ReloadableConfig, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
-import { listen, type Listener } from "./listener.ts";
+import { listen, type ListenerHandlers } from "./listener.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
+import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
+import { createTrustedProxies } from "./trusted-proxy.ts";
 import { WorkerAdmission } from "./worker-admission.ts";
 import { admitWorker, type WorkerTicket } from "./worker-connect.ts";
 import { WorkerSession, type WorkerSocket } from "./worker-session.ts";
@@ -18,6 +22,8 @@ export interface StartDependencies {
   log: Log;
   /** In [0, 1); spreads the rests of failing workers. */
   random?: () => number;
+  /** What is known of the relay's own certificates. */
+  certificates?: () => readonly CertificateReport[];
 }
 
 /** A relay without its port: requests and worker sockets are handed to it. */
@@ -28,13 +34,9 @@ export interface RelayApp {
   reload(changed: Partial<ReloadableConfig>): void;
 }
 
-/** A relay that is listening. */
+/** A relay that is reachable. */
 export interface RunningRelay {
   readonly relay: Relay;
-  readonly host: string;
-  readonly port: number;
-  /** `http://host:port`, as a client on this machine would write it. */
-  readonly url: string;
   reload(changed: Partial<ReloadableConfig>): void;
   /** Takes no new work, lets running requests finish within the drain time, and closes. Idempotent. */
   drain(): Promise<void>;
@@ -42,13 +44,23 @@ export interface RunningRelay {
   stop(): Promise<void>;
 }
 
+/** A relay that listens on one plain port. */
+export interface PlainRelay extends RunningRelay {
+  readonly host: string;
+  readonly port: number;
+  /** `http://host:port`, as a client on this machine would write it. */
+  readonly url: string;
+}
+
 /** Puts a relay together; opens nothing. */
 export function createRelayApp(
   config: RelayConfig,
-  { clock, log, random = Math.random }: StartDependencies,
+  { clock, log, random = Math.random, certificates = () => [] }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
   const admission = new WorkerAdmission(config.workerSecret, clock);
+  const clients = createClientAdmission(config.apiKey);
+  const proxies = createTrustedProxies(config.trustedProxy);
   let cors = new CorsPolicy(config.corsOrigin);
 
   const connectWorker = (
@@ -57,11 +69,12 @@ export function createRelayApp(
     connection: Connection,
   ) => {
     const requestId = newRequestId();
-    const ticket = admitWorker(request, target, connection.address, admission, requestId);
+    const address = proxies.clientAddress(connection.address, request.headers);
+    const ticket = admitWorker(request, target, address, admission, requestId);
     if (ticket instanceof Response) {
       // Throttled attempts come as fast as anybody likes to send them: the log must not grow with them.
       const level = ticket.status === 429 ? "debug" : "warn";
-      log[level]("A worker was refused", { address: connection.address, status: ticket.status });
+      log[level]("A worker was refused", { address, status: ticket.status });
       return ticket;
     }
     return connection.upgrade(ticket)
@@ -78,8 +91,10 @@ export function createRelayApp(
     clock,
     log,
     cors: () => cors,
-    isOurs: (value) => admission.isSecret(value),
+    clients,
+    isOurs: (value) => admission.isSecret(value) || clients.isKey(value),
     connectWorker,
+    certificates,
   });
 
   return {
@@ -97,24 +112,78 @@ export function createRelayApp(
 }
 
 /**
- * Starts a relay.
+ * Starts a relay on a plain port.
  *
  * @throws {Problem} if the address cannot be had
  */
-export function startRelay(config: RelayConfig, dependencies: StartDependencies): RunningRelay {
+export function startRelay(
+  config: RelayConfig & { listen: ListenAddress },
+  dependencies: StartDependencies,
+): PlainRelay {
   const app = createRelayApp(config, dependencies);
-  const { relay } = app;
-  // Requests wait for a worker in memory that is budgeted; JSON escaping can make them longer.
-  const sendLimit = 2 * config.maxInflightBytes;
-  const listener: Listener = listen(config.listen, sendLimit, {
+  const listener = listen(config.listen, sendLimitOf(config), handlersOf(app));
+  return {
+    ...runBehind([listener], app, dependencies.clock),
+    host: listener.host,
+    port: listener.port,
+    url: `http://${urlHost(listener.host)}:${listener.port}`,
+  };
+}
+
+export interface TlsRelay extends RunningRelay {
+  readonly door: TlsDoor;
+  /** The plain port that was asked for as well. */
+  readonly plainUrl: string | undefined;
+}
+
+/**
+ * Starts a relay behind HTTPS, and on a plain port as well if one is named.
+ *
+ * @throws {Problem} if an address cannot be had, or the certificates' source cannot be used
+ */
+export async function startTlsRelay(
+  config: RelayConfig & { listen?: ListenAddress | undefined },
+  tls: Omit<TlsDoorParts, "sendLimit" | "clock" | "log">,
+  dependencies: StartDependencies,
+): Promise<TlsRelay> {
+  const { clock, log } = dependencies;
+  const reports = { current: (): readonly CertificateReport[] => [] };
+  const app = createRelayApp(config, { ...dependencies, certificates: () => reports.current() });
+  const sendLimit = sendLimitOf(config);
+  const handlers = handlersOf(app);
+  const plain = config.listen === undefined ? undefined : listen(config.listen, sendLimit, handlers);
+  try {
+    const door = await openTlsDoor(handlers, { ...tls, sendLimit, clock, log });
+    reports.current = () => door.reports();
+    return {
+      ...runBehind(plain === undefined ? [door] : [door, plain], app, clock),
+      door,
+      plainUrl: plain && `http://${urlHost(plain.host)}:${plain.port}`,
+    };
+  } catch (error) {
+    await plain?.stop();
+    throw error;
+  }
+}
+
+/** Requests wait for a worker in memory that is budgeted; JSON escaping can make them longer. */
+function sendLimitOf(config: RelayConfig): number {
+  return 2 * config.maxInflightBytes;
+}
+
+function handlersOf(app: RelayApp): ListenerHandlers {
+  return {
     request: (request, connection) => app.request(request, connection),
     worker: (ticket, socket) => app.worker(ticket as WorkerTicket, socket),
-  });
+  };
+}
+
+function runBehind(doors: readonly Door[], app: RelayApp, clock: Clock): RunningRelay {
+  const { relay } = app;
   let drained: Promise<void> | undefined;
 
   async function drain(): Promise<void> {
-    const { clock } = dependencies;
-    const closed = listener.finish().then(() => true);
+    const closed = Promise.all(doors.map((door) => door.finish())).then(() => true);
     const { drainTimeoutMs } = relay.config;
     const deadline = clock.now() + drainTimeoutMs;
     await relay.drain(drainTimeoutMs);
@@ -126,19 +195,18 @@ export function startRelay(config: RelayConfig, dependencies: StartDependencies)
       limit.cancel();
       if (everybodyLeft || relay.budget.held === 0 || clock.now() >= deadline) break;
     }
-    await listener.stop();
+    await stopDoors();
   }
+
+  const stopDoors = () => Promise.all(doors.map((door) => door.stop()));
 
   return {
     relay,
-    host: listener.host,
-    port: listener.port,
-    url: `http://${urlHost(listener.host)}:${listener.port}`,
     reload: (changed) => app.reload(changed),
     drain: () => (drained ??= drain()),
     stop: async () => {
       await relay.drain(0);
-      await listener.stop();
+      await stopDoors();
     },
   };
 }

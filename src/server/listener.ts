@@ -1,6 +1,7 @@
 import type { Server, ServerWebSocket } from "bun";
 import { messageOf, Problem } from "../base/errors.ts";
 import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
+import type { Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
 import type { Connection } from "./connection.ts";
 import type { WorkerSession, WorkerSocket } from "./worker-session.ts";
@@ -10,14 +11,6 @@ export interface ListenerHandlers {
   request(request: Request, connection: Connection): Response | undefined | Promise<Response | undefined>;
   /** A worker's WebSocket is open. */
   worker(ticket: unknown, socket: WorkerSocket): WorkerSession;
-}
-
-/** A certificate with its key, and the names that clients ask for it by. */
-export interface Identity {
-  names: readonly string[];
-  /** PEM: the leaf first, then the intermediates. */
-  chainPem: string;
-  keyPem: string;
 }
 
 /** What makes a port one for TLS. */

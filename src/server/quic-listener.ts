@@ -1,8 +1,9 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import type { Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
-import { listen, type Identity, type Listener, type ListenerHandlers } from "./listener.ts";
+import { listen, type Listener, type ListenerHandlers } from "./listener.ts";
 
 // A UDP port cannot have two sockets while certificates change: the kernel would deal the packets of open
 // connections out between them. The server is therefore replaced in a moment in which it has no request,

@@ -2,7 +2,9 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { dialectOf, type Dialect } from "../protocol/dialect.ts";
+import type { CertificateReport } from "../tls/source.ts";
 import { newRequestId, relayRequest } from "./api.ts";
+import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import { CorsPolicy } from "./cors.ts";
@@ -39,10 +41,14 @@ export interface RoutesOptions {
   clock: Clock;
   log: Log;
   cors: () => CorsPolicy;
+  /** Who may use the models. */
+  clients: ClientAdmission;
   /** Whether a value is one of the relay's own secrets, which never leave it. */
   isOurs: (value: string) => boolean;
   /** Answers `GET /v1/worker/connect`; undefined once the connection is a WebSocket. */
   connectWorker: (request: Request, target: RequestTarget, connection: Connection) => Response | undefined;
+  /** What is known of the relay's own certificates; none without TLS. */
+  certificates: () => readonly CertificateReport[];
 }
 
 export type Handler = (
@@ -71,6 +77,8 @@ export function createRoutes(options: RoutesOptions): Handler {
       if (isApi(target.path)) {
         const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;
         if (request.method === "OPTIONS") return cors.preflight(request);
+        const refused = options.clients.refusal(request.headers);
+        if (refused !== undefined) return cors.allow(request, refuse(refused, dialect, clientId));
         // Prefill takes minutes: an answer may be silent for as long as it takes.
         connection.allowSilence();
         return cors.allow(request, await answerApi(request, target, dialect, clientId));
@@ -128,11 +136,11 @@ export function createRoutes(options: RoutesOptions): Handler {
   function statusOf(path: string): { body: object; status: number } | undefined {
     switch (path) {
       case "/health":
-        return { body: health(relay, clock.now()), status: 200 };
+        return { body: health(relay, clock.now(), options.certificates()), status: 200 };
       case "/livez":
         return { body: { status: "ok" }, status: 200 };
       case "/readyz": {
-        const body = readiness(relay);
+        const body = readiness(relay, options.certificates(), clock.wall());
         return { body, status: body.ready ? 200 : 503 };
       }
       default:

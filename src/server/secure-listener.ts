@@ -1,8 +1,9 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import type { Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
-import { listen, type Identity, type Listener, type ListenerHandlers } from "./listener.ts";
+import { listen, type Listener, type ListenerHandlers } from "./listener.ts";
 import { steerToNewest } from "./port-steering.ts";
 
 // Bun cannot give a listening server another certificate (oven-sh/bun#43815), so a new server takes its
@@ -21,8 +22,6 @@ export interface SecureListenerOptions {
   http2: boolean;
   clock: Clock;
   log: Log;
-  /** Completes each answer with the headers that belong to this port. */
-  complete: (response: Response) => void;
   /** Tells the kernel to prefer the newest socket of a port; false if it cannot. */
   steer?: (port: number) => boolean;
 }
@@ -59,7 +58,7 @@ export function listenSecurely(
   sendLimit: number,
   handlers: ListenerHandlers,
   identities: readonly Identity[],
-  { http2, clock, log, complete, steer = steerToNewest }: SecureListenerOptions,
+  { http2, clock, log, steer = steerToNewest }: SecureListenerOptions,
 ): SecureListener {
   let wanted = identities;
   let current = openFirst();
@@ -82,10 +81,8 @@ export function listenSecurely(
     const secure = { identities: wanted, carrier: "tcp", http2, shared } as const;
     let generation: Generation | undefined;
     const finished = (response: Response | undefined): Response | undefined => {
-      if (response === undefined) return undefined;
-      complete(response);
       // HTTP/2 knows no such header, and Bun leaves it out there.
-      if (generation?.retiredAt !== undefined) response.headers.set("connection", "close");
+      if (generation?.retiredAt !== undefined) response?.headers.set("connection", "close");
       return response;
     };
     generation = {

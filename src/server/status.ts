@@ -1,9 +1,11 @@
 import { version } from "../base/build-info.ts";
+import type { CertificateReport } from "../tls/source.ts";
+import { certificateStatus, certificateTroubles } from "./certificate-status.ts";
 import { loadOf } from "./core/registry.ts";
 import type { Relay } from "./relay.ts";
 
 /** `GET /health`: what operators and their scripts read. Fields are added, never renamed. */
-export function health(relay: Relay, nowMs: number): object {
+export function health(relay: Relay, nowMs: number, certificates: readonly CertificateReport[]): object {
   const { core } = relay;
   const workers = [...core.registry.values()].map((worker) => ({
     id: worker.id,
@@ -26,6 +28,7 @@ export function health(relay: Relay, nowMs: number): object {
     uptime_secs: Math.floor((nowMs - relay.startedAt) / 1_000),
     workers,
     models_provider: relay.config.provider,
+    ...(certificates.length > 0 && { certificates: certificates.map(certificateStatus) }),
   };
 }
 
@@ -33,10 +36,18 @@ export function health(relay: Relay, nowMs: number): object {
  * `GET /readyz`: whether new requests should be sent here. A relay without workers is ready, since
  * workers must be able to reach it to change that; it says so among its warnings.
  */
-export function readiness(relay: Relay): { ready: boolean; reasons: string[]; warnings: string[] } {
+export function readiness(
+  relay: Relay,
+  certificates: readonly CertificateReport[],
+  wallMs: number,
+): { ready: boolean; reasons: string[]; warnings: string[] } {
   const { core } = relay;
   const reasons = core.draining ? ["the relay is shutting down"] : [];
   const warnings: string[] = [];
+  const troubles = certificates.flatMap((report) => certificateTroubles(report, wallMs));
+  // Without any certificate nobody can be served; one that is missing beside others keeps its own name out.
+  const none = certificates.length > 0 && certificates.every(({ certificate }) => certificate === undefined);
+  (none ? reasons : warnings).push(...troubles);
   if (core.registry.size === 0) warnings.push("no worker is connected");
   else if (core.registry.models().length === 0) warnings.push("no connected worker offers a model");
   if (core.queueLength >= relay.config.maxQueueLen) warnings.push("the queue is full");

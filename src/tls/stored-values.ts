@@ -6,6 +6,8 @@ export interface CertificateState {
   lastError?: { at: number; message: string; action?: string };
   /** Failed tries in a row. */
   failures: number;
+  /** Of the certificate that `renewAt`, `ari` and `directoryUrl` are about. */
+  serial?: string;
   nextTryAt?: number;
   /** The CA asked for the wait until then, so a restart does not cut it short. */
   waitAsked?: boolean;
@@ -41,6 +43,7 @@ const time = z.number();
 export const stateSchema: z.ZodType<CertificateState> = z.object({
   lastError: z.object({ at: time, message: z.string(), action: text }).exactOptional(),
   failures: z.number().int().nonnegative(),
+  serial: text,
   nextTryAt: time.exactOptional(),
   waitAsked: z.boolean().exactOptional(),
   renewAt: time.exactOptional(),

@@ -91,10 +91,16 @@ describe("CLI", () => {
       'error: Cannot use "0" as max-concurrency (environment variable MAX_CONCURRENCY): expected a whole number from 1 to 4096\n',
     ],
     [
-      "serve does not open itself to others by accident",
-      ["serve", "--listen", "0.0.0.0:0"],
+      "TLS without a name is refused",
+      ["serve", "--tls"],
       {},
-      'error: Cannot listen on "0.0.0.0" (flag --listen): other machines can reach it, and this version has no API keys yet, so anyone there could use the models\n  → Listen on 127.0.0.1 behind something that checks who calls, or say --allow-anonymous (MODELRELAY_ALLOW_ANONYMOUS=true) to mean it\n',
+      "error: Cannot use --tls without --domain: a certificate is for a name\n  → Add --domain relay.example.com, a name whose DNS record leads to this machine; without one, see --tls-self-signed\n",
+    ],
+    [
+      "a name without TLS is refused",
+      ["serve", "--domain", "relay.example.com"],
+      {},
+      "error: Cannot use flag --domain: no certificate is ordered without --tls\n  → Add --tls\n",
     ],
     [
       "a worker without a secret is told where it is had",

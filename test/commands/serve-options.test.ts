@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { defaultDataDir } from "../../src/commands/data-dir.ts";
 import { checkDemo, demoOptions } from "../../src/commands/demo-options.ts";
-import { checkServe, serveOptions } from "../../src/commands/serve-options.ts";
-import { keepSecret } from "../../src/commands/worker-secret.ts";
+import { checkServe, isPublic, serveOptions } from "../../src/commands/serve-options.ts";
+import { keepSecret } from "../../src/commands/kept-secret.ts";
 import { Problem } from "../../src/base/errors.ts";
 import { mistake, reader, surroundings, TempDir } from "./reading.ts";
 import { statSync } from "node:fs";
@@ -10,31 +10,23 @@ import { statSync } from "node:fs";
 const serve = reader("serve", serveOptions);
 
 describe("Safe by default", () => {
-  test("serve refuses an address that others can reach, and says why and what to do", () => {
+  test("serve asks clients for a key on every address that others can reach, unless it is meant to be open", () => {
+    const open = (args: string[]) => isPublic(serve(args).config);
     expect([
-      mistake(() => checkServe(serve(["--listen", "192.168.1.2:80"]))),
-      mistake(() => checkServe(serve([], { LISTEN_ADDR: ":80" }))),
-    ]).toEqual([
-      {
-        message:
-          'Cannot listen on "192.168.1.2" (flag --listen): other machines can reach it, and this version has no API keys yet, so anyone there could use the models',
-        action:
-          "Listen on 127.0.0.1 behind something that checks who calls, or say --allow-anonymous (MODELRELAY_ALLOW_ANONYMOUS=true) to mean it",
-      },
-      {
-        message:
-          "Cannot listen on every address of this machine (environment variable LISTEN_ADDR): other machines can reach it, and this version has no API keys yet, so anyone there could use the models",
-        action:
-          "Listen on 127.0.0.1 behind something that checks who calls, or say --allow-anonymous (MODELRELAY_ALLOW_ANONYMOUS=true) to mean it",
-      },
-    ]);
+      open([]),
+      open(["--listen=[::1]:80"]),
+      open(["--listen", "192.168.1.2:80"]),
+      open(["--tls", "--domain=a.example.com"]),
+      open(["--tls", "--domain=a.example.com", "--https-port=127.0.0.1:8443"]),
+    ]).toEqual([false, false, true, true, false]);
   });
 
-  test("serve takes any address when anonymous use is meant, and loopback always", () => {
-    expect(() => {
-      checkServe(serve(["--listen=:80", "--allow-anonymous"]));
-      checkServe(serve(["--listen=[::1]:80"]));
-    }).not.toThrow();
+  test("serve refuses a key together with the wish for none", () => {
+    expect(mistake(() => checkServe(serve(["--api-key=k".padEnd(30, "k"), "--allow-anonymous"])))).toEqual({
+      message:
+        "Cannot use api-key (flag --api-key) and allow-anonymous (flag --allow-anonymous) together: one asks for a key, the other for none",
+      action: "Keep one of them",
+    });
   });
 
   test("serve refuses a body limit above what all bodies together may take", () => {
@@ -112,8 +104,11 @@ describe("Kept secret", () => {
   test("is made once, is long, and only its owner can read it", () => {
     using dir = new TempDir();
     const data = `${dir.path}/a/b`;
-    const made = keepSecret(data);
-    expect({ again: keepSecret(data), length: made.secret.length }).toEqual({ again: made, length: 43 });
+    const made = keepSecret(data, "worker-secret");
+    expect({ again: keepSecret(data, "worker-secret"), length: made.secret.length }).toEqual({
+      again: made,
+      length: 43,
+    });
     if (process.platform !== "win32") {
       expect([statSync(data).mode & 0o777, statSync(made.path).mode & 0o777]).toEqual([0o700, 0o600]);
     }
@@ -122,6 +117,6 @@ describe("Kept secret", () => {
   test("that cannot be written is a problem with a way out", () => {
     using dir = new TempDir();
     const file = dir.write("file", "");
-    expect(() => keepSecret(`${file}/data`)).toThrow(Problem);
+    expect(() => keepSecret(`${file}/data`, "worker-secret")).toThrow(Problem);
   });
 });

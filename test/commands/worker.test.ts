@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { checkLine } from "../../src/commands/worker.ts";
+import { checkLine } from "../../src/commands/check-line.ts";
 
 test("a check prints its verdict, its target and what to do", () => {
   const lines = [

@@ -41,7 +41,6 @@ function open(
     http2: true,
     clock,
     log: silentLog,
-    complete() {},
     ...(steer !== undefined && { steer }),
   });
   listeners.push(listener);
@@ -83,7 +82,6 @@ describe("A secure listener", () => {
         http2: true,
         clock: new ManualClock(),
         log: silentLog,
-        complete() {},
       });
     expect(again).toThrow("another program listens there already");
   });
@@ -164,7 +162,6 @@ describe("A secure listener", () => {
       http2: true,
       clock: systemClock,
       log: silentLog,
-      complete() {},
     });
     listeners.push(listener);
     const failures: string[] = [];

@@ -1,6 +1,6 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import type { RelayConfig } from "../../src/server/config.ts";
+import type { ListenAddress, RelayConfig } from "../../src/server/config.ts";
 import { createRelayApp, startRelay } from "../../src/server/index.ts";
 import type { WorkerSession } from "../../src/server/worker-session.ts";
 import { binaryPath } from "./binary.ts";
@@ -37,11 +37,12 @@ export interface RelayKind {
   start(settings?: RelaySettings): Promise<TestRelay>;
 }
 
-export function relayConfig(settings: RelaySettings): RelayConfig {
+export function relayConfig(settings: RelaySettings): RelayConfig & { listen: ListenAddress } {
   return {
     listen: { host: "127.0.0.1", port: 0 },
     workerSecret: SECRET,
     provider: "local",
+    trustedProxy: [],
     maxQueueLen: 100,
     queueTimeoutMs: 30_000,
     requestTimeoutMs: 300_000,

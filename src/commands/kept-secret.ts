@@ -3,7 +3,11 @@ import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } 
 import { join } from "node:path";
 import { messageOf, Problem } from "../base/errors.ts";
 
-const FILE_NAME = "worker-secret";
+/** What a relay makes for itself when it is given none. */
+const KEPT = {
+  "worker-secret": { flag: "--worker-secret-file", make: () => randomBytes(32).toString("base64url") },
+  "api-key": { flag: "--api-key-file", make: () => `mr_live_${randomBytes(32).toString("base64url")}` },
+} as const;
 
 /** A secret in its file. */
 export interface KeptSecret {
@@ -40,17 +44,18 @@ function isOpenToAll(path: string): boolean {
 }
 
 /**
- * The secret of a relay that was given none: made at the first start (256 random bits), then the same
+ * A secret of a relay that was given none: made at the first start (256 random bits), then the same
  * at every start. Only the user of the process can read the file (0600, directory 0700).
  *
  * @throws {Problem} if the directory cannot be used, or holds what no worker can present
  */
-export function keepSecret(dataDir: string): KeptSecret {
-  const path = join(dataDir, FILE_NAME);
+export function keepSecret(dataDir: string, name: keyof typeof KEPT): KeptSecret {
+  const { flag, make } = KEPT[name];
+  const path = join(dataDir, name);
   try {
     const known = readIfThere(path);
     if (known === undefined) {
-      const secret = randomBytes(32).toString("base64url");
+      const secret = make();
       mkdirSync(dataDir, { recursive: true, mode: 0o700 });
       writeWhole(path, `${secret}\n`);
       return { secret, path, isOpenToAll: false };
@@ -58,9 +63,8 @@ export function keepSecret(dataDir: string): KeptSecret {
     if (/\p{Cc}/u.test(known)) throw new Error("it holds more than one line, or control characters");
     return { secret: known, path, isOpenToAll: isOpenToAll(path) };
   } catch (cause) {
-    throw new Problem(`Cannot keep the worker secret in "${path}": ${messageOf(cause)}`, {
-      action:
-        "Name a directory that can be written with --data-dir, or give the secret with --worker-secret-file",
+    throw new Problem(`Cannot keep the ${name.replace("-", " ")} in "${path}": ${messageOf(cause)}`, {
+      action: `Name a directory that can be written with --data-dir, or give it with ${flag}`,
       cause,
     });
   }

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../src/base/errors.ts";
-import { keepSecret } from "../../src/commands/worker-secret.ts";
+import { keepSecret } from "../../src/commands/kept-secret.ts";
 
 const POSIX = process.platform !== "win32";
 
@@ -18,9 +18,9 @@ const modeOf = (path: string) => statSync(path).mode & 0o777;
 describe("Kept worker secret", () => {
   test("is made once, and only its user can read it", () => {
     const dir = join(home, "a", "b");
-    const made = keepSecret(dir);
+    const made = keepSecret(dir, "worker-secret");
     expect(made.secret).toMatch(/^[\w-]{43}$/);
-    expect(keepSecret(dir)).toEqual(made);
+    expect(keepSecret(dir, "worker-secret")).toEqual(made);
     expect(readFileSync(made.path, "utf8")).toBe(`${made.secret}\n`);
     expect(readdirSync(dir)).toEqual(["worker-secret"]);
     if (POSIX) expect([modeOf(made.path), modeOf(dir)]).toEqual([0o600, 0o700]);
@@ -30,7 +30,7 @@ describe("Kept worker secret", () => {
     const path = join(home, "worker-secret");
     writeFileSync(path, "\n");
     chmodSync(path, 0o666);
-    const { secret, isOpenToAll } = keepSecret(home);
+    const { secret, isOpenToAll } = keepSecret(home, "worker-secret");
     expect(secret).toHaveLength(43);
     expect(isOpenToAll).toBe(false);
     if (POSIX) expect(modeOf(path)).toBe(0o600);
@@ -46,18 +46,24 @@ describe("Kept worker secret", () => {
       [0o600, false],
     ] as const) {
       chmodSync(path, mode);
-      expect(keepSecret(home)).toEqual({ secret: "of-the-operator", path, isOpenToAll: POSIX && open });
+      expect(keepSecret(home, "worker-secret")).toEqual({
+        secret: "of-the-operator",
+        path,
+        isOpenToAll: POSIX && open,
+      });
     }
   });
 
   test("is refused where no worker could present it", () => {
     writeFileSync(join(home, "worker-secret"), "one\ntwo\n");
-    expect(() => keepSecret(home)).toThrow("it holds more than one line, or control characters");
+    expect(() => keepSecret(home, "worker-secret")).toThrow(
+      "it holds more than one line, or control characters",
+    );
   });
 
   test("is refused with a remedy where there is no place for it", () => {
     writeFileSync(join(home, "file"), "");
-    expect(() => keepSecret(join(home, "file"))).toThrow(Problem);
+    expect(() => keepSecret(join(home, "file"), "worker-secret")).toThrow(Problem);
     expect(readdirSync(home)).toEqual(["file"]);
   });
 });

@@ -1,0 +1,185 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { CertificateReport, CertificateSource, Identity } from "../tls/source.ts";
+import type { ListenAddress } from "./config.ts";
+import { listen, type Listener, type ListenerHandlers } from "./listener.ts";
+import { createPlainPort } from "./plain-port.ts";
+import { listenOnQuic, type QuicListener } from "./quic-listener.ts";
+import { requestTarget } from "./request-target.ts";
+import { listenSecurely, type SecureListener } from "./secure-listener.ts";
+
+/** The HTTPS port, and the plain one beside it that leads there. */
+export interface TlsDoorConfig {
+  https: ListenAddress;
+  /** Absent for none. */
+  http: ListenAddress | undefined;
+  /** A door is of no use without its plain port, as the CA asks there. */
+  httpIsNeeded: boolean;
+  http2: boolean;
+  http3: boolean;
+  /** Seconds that browsers are to remember to use HTTPS alone; 0 = not said. */
+  hstsSecs: number;
+}
+
+export interface TlsDoorParts {
+  config: TlsDoorConfig;
+  /** Opens the source of certificates; the plain port answers by then. */
+  open: (onChange: (identities: readonly Identity[]) => void) => Promise<CertificateSource>;
+  /** The answer to an ACME challenge. */
+  challenge: (token: string) => Promise<string | undefined>;
+  /** Told once, when the HTTPS port is open. */
+  onOpen: (door: { httpsPort: number; identities: readonly Identity[] }) => void;
+  sendLimit: number;
+  clock: Clock;
+  log: Log;
+}
+
+/** A door that people and workers come in by. */
+export interface Door {
+  /** Accepts nobody else; resolves when everybody has left. */
+  finish(): Promise<void>;
+  /** Closes everything. */
+  stop(): Promise<void>;
+}
+
+export interface TlsDoor extends Door {
+  readonly httpPort: number | undefined;
+  /** Absent while there is no certificate. */
+  readonly httpsPort: number | undefined;
+  reports(): readonly CertificateReport[];
+  /** Looks at once for what has changed, or tries again what failed. */
+  reload(): void;
+}
+
+/** Until a port that could not be had is asked for again. */
+const REOPEN_MS = 5_000;
+/** How long clients may remember that HTTP/3 is offered: a day, as the large sites say. */
+const ALT_SVC_SECS = 86_400;
+/** What a relay that has no certificate yet says of itself on its plain port. */
+const STATUS_PATHS = new Set(["/readyz", "/livez", "/health"]);
+
+/**
+ * Opens the plain port, then the source of certificates, and the HTTPS port as soon as there is one.
+ *
+ * @throws {Problem} if a port cannot be had, or the source cannot be used at all
+ */
+export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorParts): Promise<TlsDoor> {
+  const { config, sendLimit, clock, log } = parts;
+  const domains: string[] = [];
+  let secure: SecureListener | undefined;
+  let quic: QuicListener | undefined;
+  let reopening: Timer | undefined;
+  let starting = true;
+  let closed = false;
+
+  // What holds the port is to be told now, and not when an order has been spent.
+  if (config.https.port !== 0) void listen(config.https, sendLimit, handlers).stop();
+  const plain = openPlain();
+  const source = await openSource();
+  // A source may have one from the start, and need not have told.
+  serve(source.identities());
+  starting = false;
+
+  async function openSource(): Promise<CertificateSource> {
+    try {
+      return await parts.open(serve);
+    } catch (error) {
+      await plain?.stop();
+      throw error;
+    }
+  }
+
+  function openPlain(): Listener | undefined {
+    if (config.http === undefined) return undefined;
+    const redirect = createPlainPort({
+      challenge: parts.challenge,
+      get httpsPort() {
+        return secure?.port ?? config.https.port;
+      },
+      get domains() {
+        return domains;
+      },
+      log,
+    });
+    const request: ListenerHandlers["request"] = (given, connection) =>
+      secure === undefined && STATUS_PATHS.has(requestTarget(given.url)?.path ?? "")
+        ? handlers.request(given, connection)
+        : redirect(given);
+    try {
+      return listen(config.http, sendLimit, { ...handlers, request });
+    } catch (error) {
+      if (config.httpIsNeeded) throw error;
+      log.warn(`Nothing leads from http to https: ${messageOf(error)}`, { port: config.http.port });
+      return undefined;
+    }
+  }
+
+  function serve(identities: readonly Identity[]): void {
+    if (closed || identities.length === 0) return;
+    domains.splice(0, domains.length, ...new Set(identities.flatMap(({ names }) => names)));
+    if (secure !== undefined) {
+      secure.replace(identities);
+      quic?.replace(identities);
+      return;
+    }
+    reopening?.cancel();
+    try {
+      openHttps(identities);
+    } catch (error) {
+      if (starting) throw error;
+      log.error(messageOf(error));
+      reopening = clock.after(REOPEN_MS, () => serve(source.identities()));
+    }
+  }
+
+  function openHttps(identities: readonly Identity[]): void {
+    const answering: ListenerHandlers = { ...handlers, request: answer };
+    const options = { http2: config.http2, clock, log };
+    const opened = listenSecurely(config.https, sendLimit, answering, identities, options);
+    const address = { host: opened.host, port: opened.port };
+    try {
+      if (config.http3) quic = listenOnQuic(address, sendLimit, answering, identities, { clock, log });
+    } catch (error) {
+      void opened.stop();
+      throw error;
+    }
+    secure = opened;
+    parts.onOpen({ httpsPort: opened.port, identities });
+  }
+
+  /** The relay's answer, with what only this door has to say. */
+  function answer(
+    ...given: Parameters<ListenerHandlers["request"]>
+  ): ReturnType<ListenerHandlers["request"]> {
+    const response = handlers.request(...given);
+    return response instanceof Promise ? response.then(complete) : complete(response);
+  }
+
+  function complete(response: Response | undefined): Response | undefined {
+    if (config.hstsSecs > 0) response?.headers.set("strict-transport-security", `max-age=${config.hstsSecs}`);
+    if (quic?.inviting === true)
+      response?.headers.set("alt-svc", `h3=":${secure?.port ?? 443}"; ma=${ALT_SVC_SECS}`);
+    return response;
+  }
+
+  async function close(how: (door: Door) => Promise<void>): Promise<void> {
+    closed = true;
+    reopening?.cancel();
+    await source.close();
+    await Promise.all([plain, secure, quic].filter((door) => door !== undefined).map(how));
+  }
+
+  return {
+    get httpPort() {
+      return plain?.port;
+    },
+    get httpsPort() {
+      return secure?.port;
+    },
+    reports: () => source.reports(),
+    reload: () => source.reload(),
+    finish: () => close((door) => door.finish()),
+    stop: () => close((door) => door.stop()),
+  };
+}

@@ -1,0 +1,50 @@
+import { messageOf } from "../base/errors.ts";
+import { watchCertificateFiles, type CertificateFilesOptions } from "./cert-files.ts";
+import type { CertificateFacts, KeyPair } from "./certificate.ts";
+import type { CertificateSource, Identity } from "./source.ts";
+
+/**
+ * A certificate that another program renews in its files.
+ *
+ * @throws {Problem} if the files cannot be used now
+ */
+export async function followFiles(
+  options: Omit<CertificateFilesOptions, "onChange"> & {
+    onChange: (identities: readonly Identity[]) => void;
+  },
+): Promise<CertificateSource> {
+  const files = await watchCertificateFiles({
+    ...options,
+    onChange: (pair, facts) => options.onChange([identity(pair, facts)]),
+  });
+  return {
+    identities: () => [identity(files.pair, files.facts)],
+    reports: () => [
+      {
+        subject: options.certFile,
+        names: files.facts.names,
+        certificate: files.facts,
+        ...(files.lastError !== undefined && { lastError: files.lastError }),
+      },
+    ],
+    reload() {
+      files.reload().then(
+        (problem) => {
+          if (problem !== undefined)
+            options.log.error(`The certificate stays as it is: ${problem.message}`, {
+              ...(problem.action !== undefined && { action: problem.action }),
+            });
+        },
+        (error: unknown) => options.log.error(`The certificate stays as it is: ${messageOf(error)}`),
+      );
+    },
+    close() {
+      files.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+function identity(pair: KeyPair, facts: CertificateFacts): Identity {
+  return { names: facts.names, ...pair };
+}

@@ -1,0 +1,296 @@
+import type { Clock } from "../base/clock.ts";
+import { messageOf, Problem } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { AcmeError } from "./acme-error.ts";
+import { checkPair, readCertificate, type CertificateFacts, type KeyPair } from "./certificate.ts";
+import { ariDelayMs, nextTryAt, renewalTime, timerMs } from "./policy.ts";
+import { nextStep, stateFor, type Step } from "./renewal.ts";
+import type { CertificateReport, Identity } from "./source.ts";
+import type { CertificateState, CertificateStore } from "./store.ts";
+
+/** A window in which the CA wants a certificate renewed, ms since the epoch. */
+export interface RenewalInfo {
+  start: number;
+  end: number;
+  /** When to ask again. */
+  retryAt: number;
+  explanationUrl?: string;
+}
+
+/** The CA, as a keeper needs it. */
+export interface Authority {
+  directoryUrl: string;
+  /**
+   * Orders a certificate and stores it, or finishes the order that a process before this one began.
+   *
+   * @param replaces ARI's name for the certificate that this one follows
+   */
+  issue(names: string[], options: { replaces?: string; signal: AbortSignal }): Promise<unknown>;
+  /** `undefined`: the CA has no renewal information. */
+  renewalInfo(ariId: string, signal: AbortSignal): Promise<RenewalInfo | undefined>;
+}
+
+export interface KeeperParts {
+  store: CertificateStore;
+  authority: Authority;
+  clock: Clock;
+  log: Log;
+  /** In [0, 1). */
+  random: () => number;
+  /** There is a certificate, or another one. */
+  onChange: () => void;
+}
+
+/**
+ * How long a keeper looks away at most. A timer counts no time in which the machine sleeps and knows of no
+ * clock that is set, and another process on the store can have renewed.
+ */
+const LOOK_MS = 60_000;
+/** A failure that a person has to mend is tried again this often, so that mending it is enough. */
+const PERMANENT_RETRY_MS = 3_600_000;
+/** After a CA said that it has no renewal information. */
+const NO_ARI_MS = 86_400_000;
+/** A restart tries at once again, unless the failure is as fresh as this: something may restart us for ever. */
+const FRESH_FAILURE_MS = 60_000;
+
+/** Keeps one domain's certificate: gets it, renews it in time, and goes on with the old one however that fares. */
+export class DomainKeeper {
+  readonly domain: string;
+  readonly #parts: KeeperParts;
+  readonly #closing = new AbortController();
+  #pair: KeyPair | undefined;
+  #facts: CertificateFacts | undefined;
+  #state: CertificateState = { failures: 0 };
+  /** The store could not take the state, which therefore stands here alone. */
+  #isUnsaved = false;
+  #ordering = false;
+  /** The next decision does not mind that a failure was to rest for longer. */
+  #impatient = false;
+  /** Ends the present wait. */
+  #wake: () => void = () => {};
+  #running: Promise<void> | undefined;
+
+  constructor(domain: string, parts: KeeperParts) {
+    this.domain = domain;
+    this.#parts = parts;
+  }
+
+  /** @throws {Problem} if the store cannot be read */
+  async open(): Promise<void> {
+    await this.#look();
+    const { lastError, waitAsked } = this.#state;
+    const fresh = (lastError?.at ?? 0) + FRESH_FAILURE_MS > this.#parts.clock.wall();
+    // Whoever restarts has as a rule mended what was wrong; only a wait that the CA asked for stands.
+    this.#impatient = !fresh && waitAsked !== true;
+    this.#running = this.#run();
+  }
+
+  get identity(): Identity | undefined {
+    if (this.#pair === undefined) return undefined;
+    const { names = [] } = this.#facts ?? {};
+    return { names: [...new Set([this.domain, ...names])], ...this.#pair };
+  }
+
+  get report(): CertificateReport {
+    const { renewAt, nextTryAt: tryAt, lastError } = this.#state;
+    return {
+      subject: this.domain,
+      names: this.#facts?.names ?? [this.domain],
+      ...(this.#facts !== undefined && { certificate: this.#facts }),
+      ...(this.#ordering && { ordering: true }),
+      ...(renewAt !== undefined && { renewAt }),
+      ...(tryAt !== undefined && { nextTryAt: tryAt }),
+      ...(lastError !== undefined && { lastError }),
+    };
+  }
+
+  /** Tries again at once what failed. */
+  retry(): void {
+    this.#impatient = true;
+    this.#wake();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error("the relay is stopping"));
+    this.#wake();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      try {
+        await this.#look();
+      } catch (error) {
+        this.#tell("Cannot read the certificate's store", error);
+        await this.#wait(Number.POSITIVE_INFINITY);
+        continue;
+      }
+      await this.#take(this.#nextStep());
+    }
+  }
+
+  #nextStep(): Step {
+    const { authority, clock } = this.#parts;
+    const { nextTryAt: _, ...impatient } = this.#state;
+    return nextStep({
+      facts: this.#facts,
+      state: this.#impatient ? impatient : this.#state,
+      directoryUrl: authority.directoryUrl,
+      nowMs: clock.wall(),
+    });
+  }
+
+  #take(step: Step): Promise<void> {
+    switch (step.kind) {
+      case "wait":
+        return this.#wait(step.until);
+      case "ask":
+        return this.#ask(step.ariId);
+      case "order":
+        return this.#order();
+    }
+  }
+
+  #wait(until: number): Promise<void> {
+    const { clock } = this.#parts;
+    return new Promise((resolve) => {
+      const timer = clock.after(Math.min(timerMs(clock.wall(), until), LOOK_MS), resolve);
+      this.#wake = () => {
+        timer.cancel();
+        resolve();
+      };
+      if (this.#closing.signal.aborted) this.#wake();
+    });
+  }
+
+  /** Takes what is in the store, where another process may have put something new. */
+  async #look(): Promise<void> {
+    const { store, random, onChange } = this.#parts;
+    const pair = await store.certificate(this.domain);
+    // What could not be written is not to be forgotten by reading what is older.
+    const state = this.#isUnsaved ? this.#state : await store.state(this.domain);
+    if (pair === undefined) {
+      this.#state = state;
+      if (this.#isUnsaved) await this.#save(state);
+      return;
+    }
+    const isNew = pair.chainPem !== this.#pair?.chainPem;
+    if (isNew) {
+      const facts = readCertificate(pair.chainPem);
+      // An expired one still tells clients what is wrong, which a closed port does not.
+      checkPair(pair, facts.notAfter - 1);
+      this.#pair = pair;
+      this.#facts = facts;
+    }
+    if (this.#facts !== undefined) this.#state = stateFor(this.#facts, state, random());
+    if (this.#state !== state || this.#isUnsaved) await this.#save(this.#state);
+    if (isNew) onChange();
+  }
+
+  /** What is only remembered may be lost: a full disk must not keep a certificate from being served. */
+  async #save(state: CertificateState): Promise<void> {
+    this.#state = state;
+    try {
+      await this.#parts.store.saveState(this.domain, state);
+      this.#isUnsaved = false;
+    } catch (error) {
+      if (!this.#isUnsaved) this.#tell("Cannot remember the state of the certificate", error);
+      this.#isUnsaved = true;
+    }
+  }
+
+  async #ask(ariId: string): Promise<void> {
+    const { authority, clock, random, log } = this.#parts;
+    const checkedAt = clock.wall();
+    const { ari: before, ...state } = this.#state;
+    try {
+      const info = await authority.renewalInfo(ariId, this.#closing.signal);
+      if (info === undefined) {
+        // Without a window, two thirds of the lifetime hold.
+        return await this.#save({
+          ...state,
+          ari: { checkedAt, retryAt: checkedAt + NO_ARI_MS, start: 0, end: 0 },
+        });
+      }
+      const isSame = before?.start === info.start && before.end === info.end;
+      const renewAt = isSame ? undefined : this.#facts && renewalTime(this.#facts, info, random());
+      if (!isSame && info.explanationUrl !== undefined)
+        log.warn("The CA wants this certificate renewed at another time", {
+          domain: this.domain,
+          see: info.explanationUrl,
+        });
+      await this.#save({ ...state, ari: { checkedAt, ...info }, ...(renewAt !== undefined && { renewAt }) });
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      log.debug(`The CA's renewal information cannot be had: ${messageOf(error)}`, { domain: this.domain });
+      const kept = before ?? { start: 0, end: 0 };
+      await this.#save({ ...state, ari: { ...kept, checkedAt, retryAt: checkedAt + ariDelayMs(undefined) } });
+    }
+  }
+
+  async #order(): Promise<void> {
+    const { store, authority, log } = this.#parts;
+    this.#ordering = true;
+    try {
+      await store.prove();
+      await using lock = await store.lock(this.domain, this.#closing.signal);
+      // Another process may have done it while this one waited.
+      await this.#look();
+      const step = this.#nextStep();
+      if (step.kind !== "order") return;
+      log.info(step.why === "first" ? "Ordering a certificate" : "Renewing the certificate", {
+        domain: this.domain,
+        directory: authority.directoryUrl,
+      });
+      const sameAuthority = this.#state.directoryUrl === authority.directoryUrl;
+      const replaces = sameAuthority ? this.#facts?.ariId : undefined;
+      await authority.issue([this.domain], {
+        ...(replaces !== undefined && { replaces }),
+        signal: AbortSignal.any([this.#closing.signal, lock.lost]),
+      });
+      await this.#look();
+      await this.#save({ ...this.#state, directoryUrl: authority.directoryUrl });
+      log.info("The certificate is there", {
+        domain: this.domain,
+        issuer: this.#facts?.issuer ?? "",
+        validUntil: new Date(this.#facts?.notAfter ?? 0).toISOString(),
+      });
+    } catch (error) {
+      if (!this.#closing.signal.aborted) await this.#failed(error);
+    } finally {
+      this.#ordering = false;
+      this.#impatient = false;
+    }
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    const { clock, random } = this.#parts;
+    const nowMs = clock.wall();
+    const failures = this.#state.failures + 1;
+    const { retryAtMs, permanent } = error instanceof AcmeError ? error : {};
+    let tryAt = nextTryAt({ nowMs, failures, random: random(), retryAtMs, current: this.#facts });
+    if (permanent === true) tryAt = Math.max(tryAt, nowMs + PERMANENT_RETRY_MS);
+    this.#tell("Cannot get a certificate", error, { nextTry: new Date(tryAt).toISOString() });
+    const { waitAsked: _, ...state } = this.#state;
+    await this.#save({
+      ...state,
+      failures,
+      nextTryAt: tryAt,
+      ...(retryAtMs !== undefined && { waitAsked: true }),
+      lastError: { at: nowMs, message: messageOf(error), ...actionOf(error) },
+    });
+  }
+
+  #tell(what: string, error: unknown, more: Record<string, string> = {}): void {
+    const { action } = actionOf(error);
+    this.#parts.log.error(`${what}: ${messageOf(error)}`, {
+      domain: this.domain,
+      ...more,
+      ...(action !== undefined && { action }),
+    });
+  }
+}
+
+function actionOf(error: unknown): { action?: string } {
+  return error instanceof Problem && error.action !== undefined ? { action: error.action } : {};
+}

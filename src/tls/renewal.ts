@@ -1,0 +1,58 @@
+import type { CertificateFacts } from "./certificate.ts";
+import { renewalTime } from "./policy.ts";
+import type { CertificateState } from "./store.ts";
+
+/** What a domain's keeper is to do next. */
+export type Step =
+  | { kind: "order"; why: "first" | "renewal" | "other authority" }
+  /** Ask the CA when the certificate is to be renewed (RFC 9773). */
+  | { kind: "ask"; ariId: string }
+  /** Nothing before this moment, ms since the epoch. */
+  | { kind: "wait"; until: number };
+
+export interface Situation {
+  /** Of the certificate in use, expired or not. */
+  facts: CertificateFacts | undefined;
+  state: CertificateState;
+  /** The CA that certificates are to come from. */
+  directoryUrl: string;
+  /** Milliseconds since the epoch. */
+  nowMs: number;
+}
+
+/** Decides what a domain needs; what failed is not tried before its time. */
+export function nextStep({ facts, state, directoryUrl, nowMs }: Situation): Step {
+  const why = needOf({ facts, state, directoryUrl, nowMs });
+  if (why !== undefined) {
+    const { nextTryAt } = state;
+    return nextTryAt !== undefined && nextTryAt > nowMs
+      ? { kind: "wait", until: nextTryAt }
+      : { kind: "order", why };
+  }
+  const ariId = facts?.ariId;
+  if (ariId !== undefined && (state.ari?.retryAt ?? 0) <= nowMs) return { kind: "ask", ariId };
+  const moments = [state.renewAt, ariId === undefined ? undefined : state.ari?.retryAt];
+  return { kind: "wait", until: Math.min(...moments.filter((moment) => moment !== undefined)) };
+}
+
+function needOf({
+  facts,
+  state,
+  directoryUrl,
+  nowMs,
+}: Situation): (Step & { kind: "order" })["why"] | undefined {
+  if (facts === undefined) return "first";
+  // Whoever tried with a staging CA first wants the real one's certificate as soon as it is named.
+  if (state.directoryUrl !== undefined && state.directoryUrl !== directoryUrl) return "other authority";
+  const renewAt = Math.min(state.renewAt ?? 0, facts.notAfter);
+  return renewAt <= nowMs ? "renewal" : undefined;
+}
+
+/**
+ * The state as it is for this certificate, with a moment of renewal. What was remembered of one before it
+ * does not count: a process that was killed, another one, or a person may have put a new one into the store.
+ */
+export function stateFor(facts: CertificateFacts, state: CertificateState, random: number): CertificateState {
+  if (state.serial === facts.serial && state.renewAt !== undefined) return state;
+  return { failures: 0, serial: facts.serial, renewAt: renewalTime(facts, undefined, random) };
+}
