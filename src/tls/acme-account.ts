@@ -24,7 +24,7 @@ export async function openSession(
   if (stored !== undefined && isComplete(stored, options))
     return new AcmeSession(directory, stored, options, signal);
 
-  await using _lock = await store.lock(ACCOUNT_LOCK, signal);
+  await using lock = await store.lock(ACCOUNT_LOCK, signal);
   let account = await store.account(options.directoryUrl);
   if (account !== undefined && isOtherBinding(account, options)) {
     options.log.info("opening another account at the CA, for the binding has changed", {
@@ -37,7 +37,7 @@ export async function openSession(
     account = { keyPem: await newKey(), ...described(options) };
     await store.saveAccount(options.directoryUrl, account);
   }
-  const session = new AcmeSession(directory, account, options, signal);
+  const session = new AcmeSession(directory, account, options, AbortSignal.any([signal, lock.lost]));
   if (account.accountUrl === undefined) {
     const accountUrl = await session.register();
     await store.saveAccount(options.directoryUrl, { ...account, ...described(options), accountUrl });
@@ -49,7 +49,9 @@ export async function openSession(
     await session.updateContact();
     await store.saveAccount(options.directoryUrl, { ...account, ...described(options) });
   }
-  return session;
+  const registered = await store.account(options.directoryUrl);
+  // This one gives up with the caller's signal alone: the lock ends here.
+  return new AcmeSession(directory, registered ?? account, options, signal);
 }
 
 /** Sets an account aside that the CA does not take any more. Another process may have done so already. */
@@ -59,9 +61,10 @@ export async function retireAccount(
   signal: AbortSignal,
 ): Promise<void> {
   const { directoryUrl, log } = session.options;
-  await using _lock = await store.lock(ACCOUNT_LOCK, signal);
+  await using lock = await store.lock(ACCOUNT_LOCK, signal);
   const stored = await store.account(directoryUrl);
-  if (stored === undefined || stored.keyPem !== session.accountKeyPem) return;
+  if (stored === undefined || stored.keyPem.trim() !== session.accountKeyPem.trim()) return;
+  lock.lost.throwIfAborted();
   log.warn("the CA does not take the account any more; another one is opened", { ca: caName(directoryUrl) });
   await store.retireAccount(directoryUrl);
 }

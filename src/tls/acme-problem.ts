@@ -243,14 +243,12 @@ export function explainProblem(problem: AcmeProblem, context: ProblemContext): A
   const wait = Math.max(...waits.map((ms) => ms ?? -1));
   const retryAtMs = wait < 0 ? undefined : context.nowMs + wait;
   const until = retryAtMs === undefined || wait < 60_000 ? "" : `, until ${minute(retryAtMs)}`;
+  const types = new Set(parts.map((part) => part.type));
   const causes = explained.map(
     ({ part, cause }) => `${cause}${until}${part.detail === "" ? "" : `; the CA says: "${part.detail}"`}`,
   );
   return new AcmeError(`Cannot ${context.doing}: ${[...new Set(causes)].join("; and ")}`, {
-    type:
-      [...new Set(parts.map((part) => part.type))].length === 1
-        ? parts[0]!.type || `http${parts[0]!.status}`
-        : "compound",
+    type: types.size === 1 ? parts[0]!.type || `http${parts[0]!.status}` : "compound",
     action: [...new Set(explained.map(({ action }) => action))].join("; "),
     // One name that is refused for good keeps the whole order from succeeding.
     permanent: explained.some(({ permanent }) => permanent === true),

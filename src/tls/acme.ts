@@ -105,9 +105,15 @@ export class AcmeSession {
       throw explainProblem(missing, { doing, names: [], nowMs: this.options.clock.wall() });
     }
     const about = this.options.eab === undefined ? undefined : "binding";
-    await this.#run({ doing, names: [], about }, (client) =>
-      client.createAccount({ termsOfServiceAgreed: true, ...this.#contact() }),
-    );
+    try {
+      await this.#run({ doing, names: [], about }, (client) =>
+        client.createAccount({ termsOfServiceAgreed: true, ...this.#contact() }),
+      );
+    } catch (error) {
+      // For a key that has an account the library goes on with an update, which a CA may refuse when
+      // there is nothing to change. By then the address is known.
+      if (this.#accountUrl() === undefined) throw error;
+    }
     return this.#client.getAccountUrl();
   }
 
@@ -154,8 +160,7 @@ export class AcmeSession {
       ...(profile === undefined ? {} : { profile }),
       ...(replaces === undefined ? {} : { replaces }),
     };
-    return (await this.#run({ doing: orderFor(names), names }, (client) => client.createOrder(body)))
-      .value as Order;
+    return (await this.#run({ doing: orderFor(names), names }, (client) => client.createOrder(body))).value;
   }
 
   /** Reads an order, an authorization or a list at the CA (POST-as-GET, RFC 8555 §6.3). */
@@ -186,7 +191,7 @@ export class AcmeSession {
     const { value, ...rest } = await this.#run({ doing: orderFor(names), names }, (client) =>
       client.finalizeOrder(order as Parameters<Client["finalizeOrder"]>[0], csr),
     );
-    return { value: value as Order, ...rest };
+    return { value, ...rest };
   }
 
   /** The chain of an order that is valid, as PEM. */
@@ -227,6 +232,14 @@ export class AcmeSession {
   /** The error for a challenge or an order that the CA calls invalid. */
   refused(error: unknown, where: Where): AcmeError {
     return this.#explain(readProblem(error, 0), undefined, where);
+  }
+
+  #accountUrl(): string | undefined {
+    try {
+      return this.#client.getAccountUrl();
+    } catch {
+      return undefined;
+    }
   }
 
   #contact(): { contact?: string[] } {

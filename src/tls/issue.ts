@@ -198,7 +198,7 @@ class Issue {
 
   /** The order whose address was lost: young, for these names, and not yet paid for with a request. */
   async #findPlaced(): Promise<Order | undefined> {
-    for (const url of (await this.#session.listOrders()).reverse().slice(0, 5)) {
+    for (const url of (await this.#session.listOrders()).toReversed().slice(0, 5)) {
       const order = await this.#look(url);
       const names = order?.identifiers.map(({ value }) => value) ?? [];
       if (order !== undefined && /^(pending|ready)$/.test(order.status) && sameNames(names, this.#names))

@@ -94,7 +94,7 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
         externalAccountMACKeys: options.eab ?? {},
         domainBlocklist: options.blocked ?? [],
         ...(options.part === "pebbleAri" && {
-          retryAfter: { authz: options.retryAfterS ?? 1, order: options.retryAfterS ?? 1 },
+          retryAfter: { authz: options.retryAfterS ?? 0, order: options.retryAfterS ?? 0 },
           profiles: {
             default: { description: "Ninety days", validityPeriod: 7_776_000 },
             shortlived: { description: "Six days", validityPeriod: 518_400 },

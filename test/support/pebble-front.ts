@@ -1,0 +1,95 @@
+import { makeCertificate } from "./certificates.ts";
+import type { Pebble } from "./pebble.ts";
+
+/** What the front answers instead of the CA. */
+export interface Fault {
+  /** Path of the requests that fail. */
+  path: RegExp;
+  status: number;
+  /** A problem document, text, or nothing. */
+  body?: object | string;
+  headers?: Record<string, string>;
+  /** How many requests; each one if absent. */
+  times?: number;
+}
+
+export interface PebbleFront extends AsyncDisposable {
+  directoryUrl: string;
+  caPem: string;
+  /** Later faults go first. */
+  fail(fault: Fault): void;
+  /** Changes what the CA answers on a path. */
+  rewrite(path: RegExp, change: (body: string) => string): void;
+  /** `POST /order-plz` and the like, of every request, in order. */
+  requests: string[];
+  /** How many nonces the CA has refused. */
+  refusedNonces(): number;
+  /** Requests' bodies that were signed, with their payload read, by path. */
+  payloads(path: RegExp): unknown[];
+}
+
+/** A problem document of ACME, RFC 8555 §6.7. */
+export function problem(type: string, detail: string, more: object = {}): object {
+  return { type: `urn:ietf:params:acme:error:${type}`, detail, ...more };
+}
+
+/** An HTTPS server before Pebble that fails on demand, for what Pebble does not bring forth itself. */
+export function startFront(pebble: Pebble): PebbleFront {
+  const https = makeCertificate({ names: ["localhost", "127.0.0.1"] });
+  const faults: Fault[] = [];
+  const rewrites: { path: RegExp; change: (body: string) => string }[] = [];
+  const requests: string[] = [];
+  let refusedNonces = 0;
+  const payloads: { path: string; payload: unknown }[] = [];
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    tls: { cert: https.chainPem, key: https.keyPem },
+    async fetch(request) {
+      const { pathname } = new URL(request.url);
+      requests.push(`${request.method} ${pathname}`);
+      const body = request.method === "POST" ? await request.text() : undefined;
+      if (body !== undefined) {
+        const { payload } = JSON.parse(body) as { payload: string };
+        const text = Buffer.from(payload, "base64url").toString();
+        payloads.push({ path: pathname, payload: text === "" ? undefined : JSON.parse(text) });
+      }
+      const fault = faults.findLast(({ path, times }) => path.test(pathname) && times !== 0);
+      if (fault !== undefined) {
+        if (fault.times !== undefined) fault.times--;
+        const isProblem = typeof fault.body === "object";
+        return new Response(isProblem ? JSON.stringify(fault.body) : fault.body, {
+          status: fault.status,
+          headers: { ...(isProblem && { "content-type": "application/problem+json" }), ...fault.headers },
+        });
+      }
+      // With the front's host, after which Pebble names everything else.
+      const answer = await fetch(`${pebble.url}${pathname}`, {
+        method: request.method,
+        headers: request.headers,
+        ...(body === undefined ? {} : { body }),
+        tls: { ca: pebble.caPem },
+        proxy: "",
+      });
+      const text = rewrites
+        .filter(({ path }) => path.test(pathname))
+        .reduce((changed, { change }) => change(changed), await answer.text());
+      if (text.includes("error:badNonce")) refusedNonces++;
+      const headers = new Headers(answer.headers);
+      headers.delete("content-length");
+      return new Response(request.method === "HEAD" ? null : text, { status: answer.status, headers });
+    },
+  });
+  return {
+    directoryUrl: `https://127.0.0.1:${server.port}/dir`,
+    caPem: https.chainPem,
+    fail: (fault) => void faults.push({ ...fault }),
+    rewrite: (path, change) => void rewrites.push({ path, change }),
+    requests,
+    refusedNonces: () => refusedNonces,
+    payloads: (path) => payloads.filter((entry) => path.test(entry.path)).map(({ payload }) => payload),
+    async [Symbol.asyncDispose]() {
+      await server.stop(true);
+    },
+  };
+}
