@@ -1,6 +1,6 @@
 import { Problem } from "../base/errors.ts";
 import { backendAddress, normalizeBackendUrl } from "./backend.ts";
-import { describeNetworkError } from "./network-error.ts";
+import { describeNetworkError } from "../base/network-error.ts";
 
 /** What a look at a backend showed. */
 export type BackendReport =

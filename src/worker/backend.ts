@@ -3,7 +3,7 @@ import { formatDuration } from "../base/duration.ts";
 import { Problem } from "../base/errors.ts";
 import { requestHeadersForBackend, responseHeadersForLink } from "../protocol/headers.ts";
 import type { HeaderFields } from "../protocol/messages.ts";
-import { describeNetworkError } from "./network-error.ts";
+import { describeNetworkError } from "../base/network-error.ts";
 
 /** The backend could not answer; `status`, `code` and the message, which names no address, are what the client is told. */
 export class BackendError extends Problem {

@@ -1,6 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { connect as connectTcp } from "node:net";
-import { connect as connectTls } from "node:tls";
+import type { CheckResult as Result, Outcome } from "../base/check-result.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { CLOSE } from "../protocol/limits.ts";
@@ -12,7 +12,8 @@ import { describeFailure, type DialFailure } from "./connection.ts";
 import { describeBackend, findBackend, type FoundBackend } from "./discover.ts";
 import { probeLink } from "./link-probe.ts";
 import { offeredModels } from "./models.ts";
-import { describeNetworkError } from "./network-error.ts";
+import { describeNetworkError } from "../base/network-error.ts";
+import { tryTrust } from "./relay-trust.ts";
 import { openSession } from "./session.ts";
 
 /** The steps in their order; a result carries one of these names. */
@@ -27,17 +28,7 @@ export const CHECK_STEPS = [
 ] as const;
 export type CheckStep = (typeof CHECK_STEPS)[number];
 
-export interface CheckResult {
-  step: CheckStep;
-  /** What was looked at: a host, an address, a model. */
-  target: string;
-  /** `undefined`: not tried, since a step before it failed, or not needed. */
-  ok: boolean | undefined;
-  /** What was seen, as a sentence. */
-  details: string;
-  /** What to do about a failure. */
-  action?: string;
-}
+export type CheckResult = Result<CheckStep>;
 
 export interface CheckParts {
   clock: Clock;
@@ -45,8 +36,6 @@ export interface CheckParts {
   onResult?: (result: CheckResult) => void;
   find?: () => Promise<FoundBackend | undefined>;
 }
-
-type Outcome = Omit<CheckResult, "step">;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Loading a model into memory can take minutes; most servers are ready in one. */
@@ -90,7 +79,7 @@ export async function checkWorker(config: WorkerConfig, parts: CheckParts): Prom
   const reachable = await run("relay reachable", resolves, relay.host, () => checkReachable(host, port));
   const trusted = await run("certificate trusted", reachable, relay.host, () =>
     secure
-      ? checkCertificate(host, port)
+      ? checkCertificate(config, relay.host, parts.clock)
       : Promise.resolve({
           target: relay.host,
           ok: undefined,
@@ -177,25 +166,11 @@ async function checkReachable(host: string, port: number): Promise<Outcome> {
   }
 }
 
-async function checkCertificate(host: string, port: number): Promise<Outcome> {
-  const target = `${host}:${port}`;
-  const isAddress = /^[\d.]+$|:/.test(host);
-  const socket = connectTls({ host, port, ...(!isAddress && { servername: host }) });
-  try {
-    await once(socket, "secureConnect");
-    const { valid_to: until } = socket.getPeerCertificate();
-    return { target, ok: true, details: until === undefined ? "trusted" : `trusted, valid until ${until}` };
-  } catch (error) {
-    return {
-      target,
-      ok: false,
-      details: describeNetworkError(error),
-      action:
-        "Give the relay a certificate from a public authority (serve --tls), or name a private authority in NODE_EXTRA_CA_CERTS",
-    };
-  } finally {
-    socket.destroy();
-  }
+async function checkCertificate(config: WorkerConfig, target: string, clock: Clock): Promise<Outcome> {
+  const tried = await tryTrust(config, clock);
+  if ("details" in tried) return { target, ok: true, details: tried.details };
+  const { message, action } = describeFailure(tried.failure);
+  return { target, ok: false, details: message, action };
 }
 
 /** Waits for one event of a socket; rejects on an error or after 10 s. */

@@ -10,6 +10,10 @@ export interface WorkerConfig {
   proxyUrl: URL | string;
   /** Proves to the relay that this worker may serve. Never logged. */
   workerSecret: string;
+  /** Authorities in PEM that may vouch for the relay's certificate, beside those of the system. */
+  caPem?: string;
+  /** Keys of which the relay's certificate must have one, as `pinOf` gives them; authorities do not count then. */
+  pins?: readonly string[];
   /** Address of the inference server; absent: look for one on this machine. */
   backendUrl: string | undefined;
   /** `all`: whatever the backend lists; `names` stand beside that, or alone. */

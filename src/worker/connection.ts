@@ -20,6 +20,8 @@ export type DialFailure =
   /** Another HTTP status than 101. */
   | { kind: "status"; status: number }
   | { kind: "unreachable"; detail: string }
+  /** The relay's certificate is refused, or there is no TLS where it should be. */
+  | { kind: "untrusted"; detail: string; action: string }
   /** The connection was there, but no handshake or no acknowledgement came in time. */
   | { kind: "silent" }
   /** The relay ended the link before it had acknowledged the registration. */
@@ -212,6 +214,8 @@ export function describeFailure(failure: DialFailure): { message: string; action
         message: `Cannot reach the relay: ${failure.detail}`,
         action: "Check that the relay runs and that --proxy-url names its address",
       };
+    case "untrusted":
+      return { message: `Cannot trust the relay: ${failure.detail}`, action: failure.action };
     case "silent":
       return {
         message: "Cannot register with the relay: no answer within 10 s",

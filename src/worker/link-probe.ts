@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
-import { describeNetworkError } from "./network-error.ts";
+import { explainDial, relayTls } from "./relay-trust.ts";
 
 const PROBE_TIMEOUT_MS = 10_000;
 /** Without a usable `Retry-After`, a throttled worker waits at least this long. */
@@ -15,12 +15,14 @@ const DEFAULT_RETRY_AFTER_MS = 5_000;
  * @returns why the relay or the way to it refused, or `undefined` if the upgrade went through
  */
 export async function probeLink(
-  config: Pick<WorkerConfig, "proxyUrl" | "provider" | "workerSecret">,
+  config: Pick<WorkerConfig, "proxyUrl" | "provider" | "workerSecret" | "caPem" | "pins">,
   clock: Clock,
 ): Promise<DialFailure | undefined> {
   const abort = new AbortController();
   const timeout = AbortSignal.timeout(PROBE_TIMEOUT_MS);
   try {
+    const terms = await relayTls(config, clock, timeout);
+    if ("failure" in terms) return terms.failure;
     const response = await fetch(connectUrl(config), {
       headers: {
         "x-worker-secret": config.workerSecret,
@@ -32,14 +34,13 @@ export async function probeLink(
       redirect: "manual",
       keepalive: false,
       proxy: false,
+      ...(terms.tls !== undefined && { tls: terms.tls }),
       signal: AbortSignal.any([abort.signal, timeout]),
     });
     return failureOf(response, clock.wall());
   } catch (error) {
     if (timeout.aborted) return { kind: "silent" };
-    const url = connectUrl(config);
-    const detail = `${url.host}: ${describeNetworkError(error)}`;
-    return { kind: "unreachable", detail };
+    return await explainDial(config, error, clock);
   } finally {
     abort.abort();
   }

@@ -7,6 +7,7 @@ import { createV1WorkerCodec } from "../protocol/v1-worker.ts";
 import { linkUrl, type WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
 import { probeLink } from "./link-probe.ts";
+import { authorityTls, relayTls, type RelayTls } from "./relay-trust.ts";
 import { createSendGate, type SendGate } from "./send-gate.ts";
 
 /** Time for the connection and the HTTP upgrade together. */
@@ -52,15 +53,24 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
   /** Why this end closes the link, once it does. */
   let closing: { code: number; reason: string } | undefined;
 
-  const socket = new WebSocket(linkUrl(config), { headers: { "X-Worker-Secret": config.workerSecret } });
-  socket.binaryType = "arraybuffer";
-  const gate = createSendGate(socket, clock);
+  /** Absent while the certificate of a relay is looked at whose key is pinned. */
+  let socket: WebSocket | undefined;
+  const looking = new AbortController();
+  const gate = createSendGate(
+    {
+      get bufferedAmount() {
+        return socket?.bufferedAmount ?? 0;
+      },
+      ping: (payload) => socket?.ping(payload),
+    },
+    clock,
+  );
 
   const codec = createV1WorkerCodec(
     {
       send(message) {
         // What is said on a dead link is lost with it; its end has been or is being reported.
-        if (socket.readyState !== WebSocket.OPEN) return;
+        if (socket?.readyState !== WebSocket.OPEN) return;
         socket.send(message);
         gate.sent();
       },
@@ -103,7 +113,8 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
   function cut(result: SessionEnd): void {
     end(result);
     // `close` would wait for an answer that a dead peer does not give.
-    socket.terminate();
+    looking.abort();
+    socket?.terminate();
   }
 
   /** The relay pings each 15 s, so that silence means a dead connection, which no event reports. */
@@ -120,8 +131,8 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
   }
 
   function close(code: number, reason: string): void {
-    if (state === "ended" || socket.readyState === WebSocket.CLOSED) return;
-    if (socket.readyState === WebSocket.CONNECTING) return cut(endOf(code, reason));
+    if (state === "ended" || socket?.readyState === WebSocket.CLOSED) return;
+    if (socket === undefined || socket.readyState === WebSocket.CONNECTING) return cut(endOf(code, reason));
     timer?.cancel();
     timer = clock.after(CLOSE_TIMEOUT_MS, () => cut(endOf(code, reason)));
     closing = { code, reason };
@@ -138,37 +149,55 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
     }
   }
 
-  timer = clock.after(HANDSHAKE_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
+  /** @throws for a secret that no HTTP header can carry */
+  function dial(tls: RelayTls | undefined): void {
+    const opened = new WebSocket(linkUrl(config), {
+      headers: { "X-Worker-Secret": config.workerSecret },
+      ...(tls !== undefined && { tls }),
+    });
+    socket = opened;
+    opened.binaryType = "arraybuffer";
+    opened.addEventListener("open", () =>
+      guarded(() => {
+        if (state !== "dialing") return;
+        state = "registering";
+        hear();
+        timer?.cancel();
+        timer = clock.after(REGISTER_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
+        codec.register(events.registration());
+      }),
+    );
+    opened.addEventListener("message", ({ data }) =>
+      guarded(() => {
+        hear();
+        if (state === "ended") return;
+        codec.receive(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
+      }),
+    );
+    opened.addEventListener("ping", hear);
+    opened.addEventListener("pong", () => {
+      hear();
+      gate.look();
+    });
+    // Failures are reported by the close event, which always follows.
+    opened.addEventListener("error", () => {});
+    opened.addEventListener("close", (event) => {
+      const { code, reason } = closing ?? event;
+      if (state === "dialing" && closing === undefined) void explainRefusal();
+      else end(endOf(code, reason));
+    });
+  }
 
-  socket.addEventListener("open", () =>
-    guarded(() => {
+  async function dialPinned(): Promise<void> {
+    try {
+      const terms = await relayTls(config, clock, looking.signal);
       if (state !== "dialing") return;
-      state = "registering";
-      hear();
-      timer?.cancel();
-      timer = clock.after(REGISTER_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
-      codec.register(events.registration());
-    }),
-  );
-  socket.addEventListener("message", ({ data }) =>
-    guarded(() => {
-      hear();
-      if (state === "ended") return;
-      codec.receive(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
-    }),
-  );
-  socket.addEventListener("ping", hear);
-  socket.addEventListener("pong", () => {
-    hear();
-    gate.look();
-  });
-  // Failures are reported by the close event, which always follows.
-  socket.addEventListener("error", () => {});
-  socket.addEventListener("close", (event) => {
-    const { code, reason } = closing ?? event;
-    if (state === "dialing" && closing === undefined) void explainRefusal();
-    else end(endOf(code, reason));
-  });
+      if ("failure" in terms) end({ kind: "failed", failure: terms.failure });
+      else dial(terms.tls);
+    } catch (error) {
+      end({ kind: "failed", failure: { kind: "unreachable", detail: messageOf(error) } });
+    }
+  }
 
   /** The upgrade failed, and the socket does not say why: a plain request does. */
   async function explainRefusal(): Promise<void> {
@@ -177,6 +206,9 @@ export function openSession(config: WorkerConfig, clock: Clock, events: SessionE
     end({ kind: "failed", failure });
   }
 
+  if (config.pins === undefined) dial(authorityTls(config));
+  else void dialPinned();
+  timer = clock.after(HANDSHAKE_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
   return {
     codec,
     gate,

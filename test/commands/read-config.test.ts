@@ -51,6 +51,8 @@ describe("Settings", () => {
     expect(worker([]).config).toEqual({
       proxyUrl: "http://127.0.0.1:8080",
       workerSecret: undefined,
+      caFile: undefined,
+      pin: undefined,
       backendUrl: undefined,
       backendApiKey: undefined,
       models: { all: true, names: [] },

@@ -70,7 +70,7 @@ export function startCheckedRelay(
           terminate: () => socket.terminate(),
         });
       },
-      message: (socket, message) => socket.data.session?.receive(message as string | Buffer<ArrayBuffer>),
+      message: (socket, message) => socket.data.session?.receive(message),
       close(socket) {
         silent.delete(socket);
         socket.data.session?.closed();
