@@ -1,12 +1,13 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { requirePart } from "./parts.ts";
-import { ServerProcess } from "./server-process.ts";
-
-const START_MS = 10_000;
-/** Another process can take a free port before nginx does. */
-const ATTEMPTS = 5;
+import {
+  startOnFreePorts,
+  substitute,
+  tlsProxy,
+  type PortProgram,
+  type TlsProxy,
+  type TlsProxyOptions,
+} from "./proxy-process.ts";
 
 export interface NginxOptions {
   /** Port on 127.0.0.1 that requests go to. */
@@ -22,11 +23,11 @@ export interface Nginx extends AsyncDisposable {
   log(): string;
 }
 
-function config(dir: string, port: number, options: NginxOptions): string {
+/** The main file that a distribution would have, around what belongs into its `http` block. */
+export function nginxMain(dir: string, http: string): string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (kind) => `${kind}_temp_path ${dir}/${kind};`,
   );
-  const buffering = options.buffering ? "on" : "off";
   return `daemon off;
 worker_processes 1;
 # Started as root, the worker would otherwise become a user who may not read the folder.
@@ -37,7 +38,24 @@ events { worker_connections 4096; }
 http {
   access_log off;
   ${temp.join("\n  ")}
-  client_max_body_size 0;
+${http}
+}
+`;
+}
+
+async function nginxProgram(dir: string, http: string): Promise<PortProgram> {
+  const file = join(dir, "nginx.conf");
+  await Bun.write(file, nginxMain(dir, http));
+  return {
+    command: [requirePart("nginx"), "-p", dir, "-c", file, "-e", "stderr"],
+    ready: /start worker process \d+/,
+    taken: /bind\(\) to .* failed/,
+  };
+}
+
+function plainServer(port: number, options: NginxOptions): string {
+  const buffering = options.buffering ? "on" : "off";
+  return `client_max_body_size 0;
   keepalive_requests 1000000;
   # Empty for a plain request, so that the connection to the upstream is kept.
   map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
@@ -59,15 +77,7 @@ http {
       proxy_read_timeout 1h;
       proxy_send_timeout 1h;
     }
-  }
-}
-`;
-}
-
-/** nginx takes no port 0, so it is handed one that was free a moment ago. */
-function freePort(): number {
-  using listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  return listener.port;
+  }`;
 }
 
 /**
@@ -76,32 +86,32 @@ function freePort(): number {
  * @throws {Problem} if the part is missing or nginx does not come up
  */
 export async function startNginx(options: NginxOptions): Promise<Nginx> {
-  const nginx = requirePart("nginx");
-  const dir = mkdtempSync(join(tmpdir(), "modelrelay-nginx-"));
-  for (let attempt = 1; ; attempt++) {
-    const port = freePort();
-    const file = join(dir, "nginx.conf");
-    await Bun.write(file, config(dir, port, options));
-    const server = new ServerProcess("nginx", [nginx, "-p", dir, "-c", file, "-e", "stderr"]);
-    const dispose = async () => {
-      await server[Symbol.asyncDispose]();
-      rmSync(dir, { recursive: true, force: true });
-    };
-    try {
-      const [line] = await server.logged(/start worker process \d+|bind\(\) to .* failed/, START_MS);
-      if (line.startsWith("start")) {
-        return {
-          url: `http://127.0.0.1:${port}`,
-          pid: server.pid,
-          log: () => server.log(),
-          [Symbol.asyncDispose]: dispose,
-        };
-      }
-      if (attempt === ATTEMPTS) throw new Error(`Cannot start nginx: ${line}, ${ATTEMPTS} times`);
-      await server[Symbol.asyncDispose]();
-    } catch (error) {
-      await dispose();
-      throw error;
-    }
-  }
+  const started = await startOnFreePorts("nginx", 1, ([port], dir) =>
+    nginxProgram(dir, plainServer(port!, options)),
+  );
+  return Object.assign(started, { url: `http://127.0.0.1:${started.ports[0]}` });
+}
+
+/**
+ * Starts nginx with a configuration for `/etc/nginx/conf.d`, written for relay.example.com.
+ *
+ * @param outer what else stands in the `http` block
+ * @throws {Problem} if the part is missing or nginx does not come up
+ */
+export async function startTlsNginx(options: TlsProxyOptions, outer = ""): Promise<TlsProxy> {
+  return tlsProxy(
+    await startOnFreePorts("nginx", 2, ([tls, plain], dir) => {
+      const site = substitute(options.config, [
+        ["listen 443 ssl", `listen 127.0.0.1:${tls} ssl`],
+        ["listen [::]:443 ssl http2;", ""],
+        ["listen 80;", `listen 127.0.0.1:${plain};`],
+        ["listen [::]:80;", ""],
+        ["server 127.0.0.1:8080;", `server 127.0.0.1:${options.upstreamPort};`],
+        ["/etc/letsencrypt/live/relay.example.com/fullchain.pem", options.certificate.chain],
+        ["/etc/letsencrypt/live/relay.example.com/privkey.pem", options.certificate.key],
+        ["root /var/www/html;", `root ${dir}/webroot;`],
+      ]);
+      return nginxProgram(dir, `${outer}\n${site}`);
+    }),
+  );
 }
