@@ -27,7 +27,7 @@ const replySchema = z.object({
     start: z.iso.datetime({ offset: true }),
     end: z.iso.datetime({ offset: true }),
   }),
-  explanationURL: z.unknown(),
+  explanationURL: z.unknown().optional(),
 });
 
 /**
@@ -48,10 +48,11 @@ export async function renewalInfo(
   const reply = await exchange(`${base.replace(/\/$/, "")}/${ariId}`, { method: "GET" }, route);
   const nowMs = options.clock.wall();
   const asked = parseRetryAfter(reply.headers["retry-after"], nowMs);
-  if (reply.status === 404) return undefined;
   const doing = `get renewal information from ${caName(options.directoryUrl)}`;
   if (reply.status !== 200) {
     const problem = readProblem(readBody(reply.body), reply.status);
+    // It does not know the certificate: another CA issued it, or it has long expired.
+    if (reply.status === 404 || problem.type === "malformed") return undefined;
     throw explainProblem(problem, { doing, names: [], nowMs, retryAfterMs: asked });
   }
   const parsed = replySchema.safeParse(readBody(reply.body));

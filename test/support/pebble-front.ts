@@ -1,4 +1,4 @@
-import { makeCertificate } from "./certificates.ts";
+import { makeCertificate, type TestCertificate } from "./certificates.ts";
 import type { Pebble } from "./pebble.ts";
 
 /** What the front answers instead of the CA. */
@@ -13,9 +13,15 @@ export interface Fault {
   times?: number;
 }
 
+export interface FrontAddress {
+  port: number;
+  https: TestCertificate;
+}
+
 export interface PebbleFront extends AsyncDisposable {
   directoryUrl: string;
   caPem: string;
+  address: FrontAddress;
   /** Later faults go first. */
   fail(fault: Fault): void;
   /** Changes what the CA answers on a path. */
@@ -33,9 +39,13 @@ export function problem(type: string, detail: string, more: object = {}): object
   return { type: `urn:ietf:params:acme:error:${type}`, detail, ...more };
 }
 
-/** An HTTPS server before Pebble that fails on demand, for what Pebble does not bring forth itself. */
-export function startFront(pebble: Pebble): PebbleFront {
-  const https = makeCertificate({ names: ["localhost", "127.0.0.1"] });
+/**
+ * An HTTPS server before Pebble that fails on demand, for what Pebble does not bring forth itself.
+ *
+ * @param back the address of one that has stopped, to come back at
+ */
+export function startFront(pebble: Pebble, back?: FrontAddress): PebbleFront {
+  const https = back?.https ?? makeCertificate({ names: ["localhost", "127.0.0.1"] });
   const faults: Fault[] = [];
   const rewrites: { path: RegExp; change: (body: string) => string }[] = [];
   const requests: string[] = [];
@@ -43,7 +53,7 @@ export function startFront(pebble: Pebble): PebbleFront {
   const payloads: { path: string; payload: unknown }[] = [];
   const server = Bun.serve({
     hostname: "127.0.0.1",
-    port: 0,
+    port: back?.port ?? 0,
     tls: { cert: https.chainPem, key: https.keyPem },
     async fetch(request) {
       const { pathname } = new URL(request.url);
@@ -58,7 +68,7 @@ export function startFront(pebble: Pebble): PebbleFront {
       if (fault !== undefined) {
         if (fault.times !== undefined) fault.times--;
         const isProblem = typeof fault.body === "object";
-        return new Response(isProblem ? JSON.stringify(fault.body) : fault.body, {
+        return new Response(typeof fault.body === "object" ? JSON.stringify(fault.body) : fault.body, {
           status: fault.status,
           headers: { ...(isProblem && { "content-type": "application/problem+json" }), ...fault.headers },
         });
@@ -83,6 +93,7 @@ export function startFront(pebble: Pebble): PebbleFront {
   return {
     directoryUrl: `https://127.0.0.1:${server.port}/dir`,
     caPem: https.chainPem,
+    address: { port: server.port!, https },
     fail: (fault) => void faults.push({ ...fault }),
     rewrite: (path, change) => void rewrites.push({ path, change }),
     requests,

@@ -28,14 +28,14 @@ const steps: string[] = [];
 
 function watchFetch(input: IssuerInput): void {
   const send = globalThis.fetch;
-  const watched = async (...args: Parameters<typeof fetch>): Promise<Response> => {
-    const response = await send(...args);
+  const watched = async (url: string, init: RequestInit): Promise<Response> => {
+    const response = await send(url, init);
     // Read, so that what the CA did is done.
     const answer = new Response(await response.arrayBuffer(), response);
-    stepped(input, `${args[1]?.method} ${new URL(String(args[0])).pathname}`);
+    stepped(input, `${init.method} ${new URL(url).pathname}`);
     return answer;
   };
-  globalThis.fetch = Object.assign(watched, send);
+  globalThis.fetch = Object.assign(watched as typeof fetch, send);
 }
 
 function watchStore<T extends object>(input: IssuerInput, store: T): T {
@@ -52,19 +52,19 @@ function watchStore<T extends object>(input: IssuerInput, store: T): T {
   });
 }
 
-if (import.meta.main) {
-  const input = JSON.parse(process.argv[2] ?? "") as IssuerInput;
+async function main(input: IssuerInput): Promise<void> {
   watchFetch(input);
   const store = watchStore(input, openStore(input.dir, systemClock));
   const { directoryUrl, caPem } = input;
   const options = { directoryUrl, clock: systemClock, log: silentLog, ...(caPem !== undefined && { caPem }) };
   try {
-    const pair = await issueCertificate(input.names, store, options, {
-      signal: new AbortController().signal,
-    });
+    const { signal } = new AbortController();
+    const pair = await issueCertificate(input.names, store, options, { signal });
     process.stdout.write(JSON.stringify({ ...pair, steps }));
   } catch (error) {
     process.stdout.write(JSON.stringify({ error: String(error), steps }));
     process.exitCode = 1;
   }
 }
+
+if (import.meta.main) void main(JSON.parse(process.argv[2] ?? "") as IssuerInput);

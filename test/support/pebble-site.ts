@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
+import type { AcmeError } from "../../src/tls/acme-error.ts";
 import type { AcmeOptions } from "../../src/tls/acme-types.ts";
 import { openStore, type CertificateStore } from "../../src/tls/store.ts";
 import { startPebble, type Pebble, type PebbleOptions } from "./pebble.ts";
@@ -66,3 +67,13 @@ export async function startSite(options: Partial<PebbleOptions> = {}): Promise<S
 
 /** For calls that nobody stops. */
 export const neverAborted = new AbortController().signal;
+
+/** The error that something has to end in. */
+export async function failureOf(promise: Promise<unknown>): Promise<AcmeError> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as AcmeError;
+  }
+  throw new Error("It did not fail");
+}

@@ -4,7 +4,13 @@ import { checkPair, readCertificate } from "../../src/tls/certificate.ts";
 import { issueCertificate } from "../../src/tls/issue.ts";
 import { lacksPart } from "../support/parts.ts";
 import { startFront } from "../support/pebble-front.ts";
-import { makeStore, neverAborted as signal, startSite, type Site } from "../support/pebble-site.ts";
+import {
+  failureOf,
+  makeStore,
+  neverAborted as signal,
+  startSite,
+  type Site,
+} from "../support/pebble-site.ts";
 
 describe.skipIf(lacksPart("pebble"))("An order", () => {
   let site: Site;
@@ -160,7 +166,7 @@ describe.skipIf(lacksPart("pebbleAri"))("An order at a CA with renewal informati
     expect((notAfter - notBefore) / 86_400_000).toBeCloseTo(6, 1);
     const orders = site.pebble.orderCount();
     const wrong = issueCertificate(["short.example"], kept.store, { ...options, profile: "no" }, { signal });
-    await expect(wrong).rejects.toMatchObject({
+    expect(await failureOf(wrong)).toMatchObject({
       type: "noProfile",
       permanent: true,
       message: 'Cannot get a certificate for short.example: the CA has no profile "no"',

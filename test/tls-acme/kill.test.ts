@@ -15,7 +15,7 @@ const MOST_STEPS = 200;
 interface Result {
   /** Nothing when it was killed. */
   pair: (KeyPair & { steps: string[] }) | undefined;
-  signal: string | null;
+  signal: string | number | null;
 }
 
 async function runIssuer(input: IssuerInput): Promise<Result> {
@@ -43,7 +43,7 @@ describe.skipIf(lacksPart("pebble"))("A process that is killed", () => {
       site.answerFrom(kept.store);
       const before = { orders: site.pebble.orderCount(), accounts: site.pebble.accountCount() };
       const names = [`kill-${killAt}.example`];
-      const killed = await runIssuer({ ...input(site, kept.dir), names, killAt });
+      const killed = await runIssuer({ ...inputFor(site, kept.dir), names, killAt });
       if (killed.pair !== undefined) {
         done.push(...killed.pair.steps);
         break;
@@ -99,6 +99,6 @@ describe.skipIf(lacksPart("pebble"))("A process that is killed", () => {
   });
 });
 
-function input({ options }: Site, dir: string): Omit<IssuerInput, "names"> {
+function inputFor({ options }: Site, dir: string): Omit<IssuerInput, "names"> {
   return { dir, directoryUrl: options.directoryUrl, caPem: options.caPem! };
 }

@@ -6,6 +6,7 @@ import type { CertificateStore } from "../../src/tls/store.ts";
 import { lacksPart } from "../support/parts.ts";
 import { problem, startFront, type PebbleFront } from "../support/pebble-front.ts";
 import {
+  failureOf,
   makeStore,
   neverAborted as signal,
   startSite,
@@ -13,14 +14,8 @@ import {
   type TestStore,
 } from "../support/pebble-site.ts";
 
-/** The error of an order that has to fail. */
-async function failure(names: string[], store: CertificateStore, options: AcmeOptions): Promise<AcmeError> {
-  try {
-    await issueCertificate(names, store, options, { signal });
-  } catch (error) {
-    return error as AcmeError;
-  }
-  throw new Error("The order did not fail");
+function failure(names: string[], store: CertificateStore, options: AcmeOptions): Promise<AcmeError> {
+  return failureOf(issueCertificate(names, store, options, { signal }));
 }
 
 describe.skipIf(lacksPart("pebble"))("A refused order says", () => {
