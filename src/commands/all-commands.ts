@@ -1,7 +1,31 @@
 import type { CommandFacts } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { serveCommand } from "./serve.ts";
+import { checkCommand } from "./tls-check.ts";
+import { importCommand } from "./tls-import.ts";
+import { issueCommand, renewCommand } from "./tls-issue.ts";
+import { caddyCommand, haproxyCommand, nginxCommand } from "./tls-proxy.ts";
+import { revokeCommand } from "./tls-revoke.ts";
+import { statusCommand } from "./tls-status.ts";
 import { workerCommand } from "./worker.ts";
 
 /** Every command, in the order of the help and of the reference page. */
-export const ALL_COMMANDS: readonly CommandFacts[] = [serveCommand, workerCommand, demoCommand];
+export const ALL_COMMANDS: readonly CommandFacts[] = [
+  serveCommand,
+  workerCommand,
+  demoCommand,
+  issueCommand,
+  renewCommand,
+  statusCommand,
+  checkCommand,
+  importCommand,
+  revokeCommand,
+  nginxCommand,
+  caddyCommand,
+  haproxyCommand,
+];
+
+/** What a group of commands is for, by its name. */
+export const GROUPS: Readonly<Record<string, string>> = {
+  tls: "Looks after certificates: issue, renew, status, check, import, revoke, and proxies' configurations",
+};

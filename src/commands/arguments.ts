@@ -23,11 +23,17 @@ function flagsOf(settings: readonly Setting[]): Map<string, Flag> {
   return flags;
 }
 
-function strayWord(word: string, command: string, secretFlag: string | undefined): UsageError {
+function strayWord(
+  word: string,
+  command: string,
+  secretFlag: string | undefined,
+  operands: readonly Setting[],
+): UsageError {
   // What follows a secret is likely the rest of it: a passphrase that the shell took apart.
   const named = secretFlag === undefined ? shown(word) : `the word after the value of ${secretFlag}`;
   const quotes = secretFlag === undefined ? "" : "; a value with spaces needs quotes";
-  return new UsageError(`Cannot use ${named}: "modelrelay ${command}" takes only flags${quotes}`, {
+  const takes = [...operands.map(({ option, flag }) => option.hint ?? flag), "flags"].join(", ");
+  return new UsageError(`Cannot use ${named}: "modelrelay ${command}" takes only ${takes}${quotes}`, {
     action: `See all with: modelrelay help ${command}`,
   });
 }
@@ -45,13 +51,20 @@ export function readArguments(
 ): Map<Setting, Given> {
   const flags = flagsOf(settings);
   const given = new Map<Setting, Given>();
+  const operands = settings.filter(({ option }) => option.operand === true);
   let secretFlag: string | undefined;
   for (let index = 0; index < args.length; index++) {
     const arg = args[index] ?? "";
-    if (!arg.startsWith("-") || arg === "-") throw strayWord(arg, command, secretFlag);
+    if (!arg.startsWith("-") || arg === "-") {
+      const operand = operands.find((setting) => !given.has(setting));
+      if (operand === undefined) throw strayWord(arg, command, secretFlag, operands);
+      given.set(operand, { text: arg, origin: `argument ${operand.option.hint ?? operand.flag}` });
+      secretFlag = undefined;
+      continue;
+    }
     if (arg === "--") {
       const word = args[index + 1];
-      if (word !== undefined) throw strayWord(word, command, secretFlag);
+      if (word !== undefined) throw strayWord(word, command, secretFlag, operands);
       break;
     }
     const equals = arg.indexOf("=");

@@ -63,7 +63,8 @@ export function commandNode<T extends OptionTable>(command: Command<T>): Command
       }
       const around = surroundings(terminal.env);
       const read = (): Reading<T> => {
-        const reading = readConfig(command.name, command.options, { args: rawArgs, around });
+        const sources = { args: rawArgs, around, ...(command.file !== undefined && { file: command.file }) };
+        const reading = readConfig(command.name, command.options, sources);
         command.check?.(reading);
         return reading;
       };

@@ -77,13 +77,14 @@ function asText(value: unknown, isList: boolean): string | undefined {
  * The tables of other commands are checked when those commands run.
  *
  * @param origin where the path was given
+ * @param table the command's own, in which each key has to be known, or one that it shares with another
  * @throws {UsageError} naming path and key; never the value of a secret
  */
 export function readConfigFile(
   path: string,
   origin: string,
   settings: readonly Setting[],
-  command: string,
+  { name: command, isShared }: { name: string; isShared: boolean },
 ): Map<Setting, Given> {
   const file = parseToml(path, readText(path, "config file", origin));
   const listing = `modelrelay help ${command}`;
@@ -114,6 +115,7 @@ export function readConfigFile(
   for (const [key, value] of Object.entries((file[command] ?? {}) as Record<string, unknown>)) {
     const where = `"${path}" key [${command}].${shownName(key)}`;
     const setting = known.get(kebabCase(key));
+    if (setting === undefined && isShared) continue;
     if (setting === undefined) {
       throw unknownName(
         `Cannot use key [${command}].${shownName(key)} in "${path}": there is no such setting`,

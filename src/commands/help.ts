@@ -5,6 +5,8 @@ export interface CommandText {
   name: string;
   /** One line, without a final period. */
   summary: string;
+  /** Table of the config file, where it is not the command's own name. Keys of it that the command lacks are passed over. */
+  file?: string;
   /** A command line each, with what it does. */
   examples: readonly { line: string; does: string }[];
 }
@@ -58,27 +60,59 @@ function flagEntry(setting: Setting): string {
   ]);
 }
 
-export function commandHelp({ name, summary, examples }: CommandText, table: OptionTable): string {
-  return `Usage: modelrelay ${name} [flags]
+/** Where a setting comes from, for a command that reads the config file and for one that does not. */
+function sourcesText(name: string, table: OptionTable): string {
+  if (table["config"] === undefined) return "";
+  return `
+A setting is taken from its flag, else from the environment variable in brackets, else from the table
+[${name}] of the file that --config names (the key is the flag without dashes), else from its default.`;
+}
+
+export function commandHelp(
+  { name, summary, examples, file = name }: CommandText,
+  table: OptionTable,
+): string {
+  const settings = settingsOf(table);
+  const operands = settings
+    .filter(({ option }) => option.operand === true)
+    .map(({ option }) => ` ${option.hint}`);
+  return `Usage: modelrelay ${name}${operands.join("")} [flags]
 
 ${summary}.
 
 Flags:
-${settingsOf(table).map(flagEntry).join("\n")}
+${settings.map(flagEntry).join("\n")}
 ${entry("-h, --help", ["This text"])}
 
 Examples:
 ${examples.map(({ line, does }) => `  ${line}\n      ${does}`).join("\n")}
-
-A setting is taken from its flag, else from the environment variable in brackets, else from the table
-[${name}] of the file that --config names (the key is the flag without dashes), else from its default.
+${sourcesText(file, table)}
 Durations are written 30s, 5m, 1h30m, or as seconds; sizes 64KiB, 128MiB, or as bytes.
 `;
 }
 
-export function rootHelp(version: string, commands: readonly CommandText[]): string {
+/** What a group of commands consists of. */
+export function groupHelp(group: string, summary: string, commands: readonly CommandText[]): string {
+  return `Usage: modelrelay ${group} <command> [flags]
+
+${summary}.
+
+Commands:
+${commands.map((command) => entry(command.name.slice(group.length + 1), [command.summary])).join("\n")}
+
+Flags of a command: modelrelay help ${group} <command>
+`;
+}
+
+/** @param groups what each group of commands is for; its members are shown by its own help */
+export function rootHelp(
+  version: string,
+  commands: readonly CommandText[],
+  groups: Readonly<Record<string, string>>,
+): string {
   const entries = [
-    ...commands.map(({ name, summary }) => entry(name, [summary])),
+    ...commands.filter(({ name }) => !name.includes(" ")).map(({ name, summary }) => entry(name, [summary])),
+    ...Object.entries(groups).map(([name, summary]) => entry(`${name} <command>`, [summary])),
     entry("help [command]", ["What a command does and its flags"]),
   ];
   return `modelrelay ${version}: one public address for models that run on private machines

@@ -16,6 +16,21 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   demo: () => import("./demo.ts"),
 };
 
+/** Commands of two words. */
+const GROUP_COMMANDS: Readonly<Record<string, typeof COMMANDS>> = {
+  tls: {
+    issue: async () => ({ default: (await import("./tls-issue.ts")).issueNode }),
+    renew: async () => ({ default: (await import("./tls-issue.ts")).renewNode }),
+    status: async () => ({ default: (await import("./tls-status.ts")).statusNode }),
+    check: async () => ({ default: (await import("./tls-check.ts")).checkNode }),
+    import: async () => ({ default: (await import("./tls-import.ts")).importNode }),
+    revoke: async () => ({ default: (await import("./tls-revoke.ts")).revokeNode }),
+    nginx: async () => ({ default: (await import("./tls-proxy.ts")).nginxNode }),
+    caddy: async () => ({ default: (await import("./tls-proxy.ts")).caddyNode }),
+    haproxy: async () => ({ default: (await import("./tls-proxy.ts")).haproxyNode }),
+  },
+};
+
 const LISTING = "modelrelay --help";
 
 function refuseRest(rest: readonly string[], after: string): void {
@@ -31,12 +46,36 @@ function commandNamed(name: string): () => Promise<CommandModule> {
   throw unknownName(
     `Cannot run ${shown(name)}: modelrelay has no such command`,
     name,
-    [...Object.keys(COMMANDS), "help", "--version"],
+    [...Object.keys(COMMANDS), ...Object.keys(GROUP_COMMANDS), "help", "--version"],
     LISTING,
   );
 }
 
+async function runGroup(group: string, args: readonly string[], terminal: Terminal): Promise<number> {
+  const commands = GROUP_COMMANDS[group] ?? {};
+  const [name, ...rest] = args;
+  if (name === undefined || name === "--help" || name === "-h") {
+    const { groupHelp } = await import("./help.ts");
+    const { ALL_COMMANDS, GROUPS } = await import("./all-commands.ts");
+    const members = ALL_COMMANDS.filter((command) => command.name.startsWith(`${group} `));
+    await terminal.out(groupHelp(group, GROUPS[group] ?? "", members));
+    return 0;
+  }
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (load === undefined) {
+    throw unknownName(
+      `Cannot run ${shown(`${group} ${name}`)}: modelrelay ${group} has no such command`,
+      name,
+      Object.keys(commands),
+      `modelrelay help ${group}`,
+    );
+  }
+  const { result } = await runCommand((await load()).default, { rawArgs: rest, data: terminal });
+  return result as number;
+}
+
 async function runNamed(name: string, rawArgs: string[], terminal: Terminal): Promise<number> {
+  if (Object.hasOwn(GROUP_COMMANDS, name)) return runGroup(name, rawArgs, terminal);
   const { default: node } = await commandNamed(name)();
   const { result } = await runCommand(node, { rawArgs, data: terminal });
   return result as number;
@@ -44,8 +83,8 @@ async function runNamed(name: string, rawArgs: string[], terminal: Terminal): Pr
 
 async function showRootHelp(terminal: Terminal): Promise<number> {
   const { rootHelp } = await import("./help.ts");
-  const { ALL_COMMANDS } = await import("./all-commands.ts");
-  await terminal.out(rootHelp(version, ALL_COMMANDS));
+  const { ALL_COMMANDS, GROUPS } = await import("./all-commands.ts");
+  await terminal.out(rootHelp(version, ALL_COMMANDS, GROUPS));
   return 0;
 }
 
@@ -66,8 +105,9 @@ async function dispatch(args: readonly string[], terminal: Terminal): Promise<nu
     case "help": {
       const [name, ...more] = rest;
       if (name === undefined || name.startsWith("-")) return showRootHelp(terminal);
-      refuseRest(more, `help ${name}`);
-      return runNamed(name, ["--help"], terminal);
+      const inGroup = Object.hasOwn(GROUP_COMMANDS, name) ? more.splice(0, 1) : [];
+      refuseRest(more, ["help", name, ...inGroup].join(" "));
+      return runNamed(name, [...inGroup, "--help"], terminal);
     }
   }
   if (first.startsWith("-")) {

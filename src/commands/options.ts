@@ -32,6 +32,8 @@ export interface OptionSpec<V = unknown> {
   defaultText?: string;
   /** `switch`: the flag needs no value and has a `--no-` form. `list`: the flag may be repeated. */
   kind?: "switch" | "list";
+  /** The value can also stand alone, without its flag; several such in the table's order. */
+  operand?: true;
   /** Never shown; can also come from a file, by `--NAME-file` or `NAME_FILE`. */
   secret?: true;
   /** Can change while the program runs, by SIGHUP. */

@@ -16,6 +16,8 @@ export interface Sources {
   /** What follows the name of the command. */
   args: readonly string[];
   around: Surroundings;
+  /** Another command's table of the config file, of which only the settings that the command has are read. */
+  file?: string;
 }
 
 export interface Reading<T extends OptionTable> {
@@ -87,14 +89,20 @@ function readValue({ option, flag }: Setting, { text, origin }: Given): unknown 
 export function readConfig<T extends OptionTable>(
   command: string,
   table: T,
-  { args, around }: Sources,
+  { args, around, file }: Sources,
 ): Reading<T> {
   const settings = settingsOf(table);
   const sources = [readArguments(args, settings, command), readEnvironment(settings, around.env)];
   const configFile = settings.find(({ key }) => key === "config");
   const path =
     configFile && sources.map((source) => source.get(configFile)).find((given) => given !== undefined);
-  if (path !== undefined) sources.push(readConfigFile(path.text, path.origin, settings, command));
+  if (path !== undefined)
+    sources.push(
+      readConfigFile(path.text, path.origin, settings, {
+        name: file ?? command,
+        isShared: file !== undefined,
+      }),
+    );
 
   const config: Record<string, unknown> = {};
   const origins: Record<string, string> = {};

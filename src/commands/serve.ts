@@ -80,7 +80,6 @@ async function startPlain(
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
   const relay = startRelay({ ...config, ...secrets }, { clock: systemClock, log });
-  // Whoever reads this may send a signal at once.
   log.info("The relay listens", { url: relay.url });
   tellHow(relay.url, secrets, terminal);
   return { ...relay, reloadCertificates() {} };
@@ -147,17 +146,23 @@ async function runServe(
   const secrets = secretsOf(config, log);
   const mode = tlsModeOf(config);
   const listen = origins.listen === "default" ? undefined : config.listen;
-  const relay =
+  let relay: Started | undefined;
+  const starting =
     mode === undefined
-      ? await startPlain(config, secrets, log, terminal)
-      : await startTls(mode, config, listen, secrets, log, terminal);
-  return stopRequested({
+      ? startPlain(config, secrets, log, terminal)
+      : startTls(mode, config, listen, secrets, log, terminal);
+  // Whoever reads that the relay listens may send a signal at once.
+  const ended = stopRequested({
     async onFirst(signal) {
       log.info("Finishing what runs; a second signal ends at once", { signal });
-      await relay.drain();
+      await (await starting).drain();
     },
-    onReload: () => reload(relay, log, reread),
+    onReload() {
+      if (relay !== undefined) reload(relay, log, reread);
+    },
   });
+  relay = await starting;
+  return ended;
 }
 
 export const serveCommand: Command<ServeTable> = {

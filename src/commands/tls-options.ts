@@ -100,6 +100,16 @@ export const acmeOptions = defineOptions({
   },
 });
 
+export const httpPortOption = defineOptions({
+  httpPort: {
+    env: "HTTP_PORT",
+    default: "80",
+    hint: "[HOST:]PORT",
+    help: "Where the CA's questions are answered and everybody else is sent to HTTPS; off for neither",
+    schema: portOrOff,
+  },
+});
+
 /** Ports, certificates of others, and how HTTPS is served. */
 export const tlsOptions = defineOptions({
   tls: {
@@ -117,13 +127,7 @@ export const tlsOptions = defineOptions({
     help: "Where HTTPS is served",
     schema: port,
   },
-  httpPort: {
-    env: "HTTP_PORT",
-    default: "80",
-    hint: "[HOST:]PORT",
-    help: "Where the CA's questions are answered and everybody else is sent to HTTPS; off for neither",
-    schema: portOrOff,
-  },
+  ...httpPortOption,
   tlsCert: {
     env: "TLS_CERT",
     hint: "FILE",

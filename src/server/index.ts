@@ -11,6 +11,7 @@ import { errorResponse } from "./error-response.ts";
 import { listen, type ListenerHandlers } from "./listener.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
+import { SilenceTicket } from "./stream-check.ts";
 import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
 import { createTrustedProxies } from "./trusted-proxy.ts";
 import { WorkerAdmission } from "./worker-admission.ts";
@@ -174,7 +175,8 @@ function sendLimitOf(config: RelayConfig): number {
 function handlersOf(app: RelayApp): ListenerHandlers {
   return {
     request: (request, connection) => app.request(request, connection),
-    worker: (ticket, socket) => app.worker(ticket as WorkerTicket, socket),
+    socket: (ticket, socket) =>
+      ticket instanceof SilenceTicket ? ticket.open(socket) : app.worker(ticket as WorkerTicket, socket),
   };
 }
 

@@ -4,13 +4,13 @@ import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
 import type { Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
 import type { Connection } from "./connection.ts";
-import type { WorkerSession, WorkerSocket } from "./worker-session.ts";
+import type { WorkerSocket } from "./worker-session.ts";
 
 /** What the relay answers with, as the listener calls it. */
 export interface ListenerHandlers {
   request(request: Request, connection: Connection): Response | undefined | Promise<Response | undefined>;
-  /** A worker's WebSocket is open. */
-  worker(ticket: unknown, socket: WorkerSocket): WorkerSession;
+  /** A WebSocket is open: a worker's, or one of a check. */
+  socket(ticket: unknown, socket: WorkerSocket): SocketSession;
 }
 
 /** What makes a port one for TLS. */
@@ -23,6 +23,12 @@ export interface SecureOptions {
   http2: boolean;
   /** Whether another socket of this user may listen on the same port. */
   shared: boolean;
+}
+
+/** What is told of an open WebSocket. */
+export interface SocketSession {
+  receive(message: string | Buffer<ArrayBuffer>): void;
+  closed(): void;
 }
 
 export interface Listener {
@@ -38,7 +44,7 @@ export interface Listener {
 
 interface SocketData {
   ticket: unknown;
-  session: WorkerSession | undefined;
+  session: SocketSession | undefined;
 }
 
 /** Seconds until a connection that sends no request, or an unfinished one, is closed. */
@@ -100,7 +106,7 @@ function open(
         sendPings: false,
         perMessageDeflate: false,
         open(socket) {
-          socket.data.session = handlers.worker(socket.data.ticket, workerSocket(socket));
+          socket.data.session = handlers.socket(socket.data.ticket, workerSocket(socket));
         },
         message(socket, message) {
           socket.data.session?.receive(message);

@@ -1,3 +1,4 @@
+import { STREAM_CHECK_PATH } from "../protocol/stream-check.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -14,6 +15,7 @@ import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";
 import { requestTarget, type RequestTarget } from "./request-target.ts";
 import { health, readiness } from "./status.ts";
+import { createStreamCheck } from "./stream-check.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -59,6 +61,7 @@ export type Handler = (
 /** Finds who answers a request. Never throws and never rejects. */
 export function createRoutes(options: RoutesOptions): Handler {
   const { relay, clock, log } = options;
+  const streamCheck = createStreamCheck(clock);
 
   return async (request, connection) => {
     const given = request.headers.get("x-request-id");
@@ -74,6 +77,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         );
       if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
       if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
+      if (target.path === STREAM_CHECK_PATH) return streamCheck.answer(request, connection, clientId);
       if (isApi(target.path)) {
         const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;
         if (request.method === "OPTIONS") return cors.preflight(request);

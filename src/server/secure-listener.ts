@@ -95,7 +95,7 @@ export function listenSecurely(
             const answer = handlers.request(request, connection);
             return answer instanceof Promise ? answer.then(finished) : finished(answer);
           },
-          worker: (ticket, socket) => handlers.worker(ticket, socket),
+          socket: (ticket, socket) => handlers.socket(ticket, socket),
         },
         secure,
       ),

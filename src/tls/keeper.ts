@@ -228,7 +228,41 @@ export class DomainKeeper {
     }
   }
 
+  /**
+   * Gets a certificate now, if one is due, for whoever waits for it; not for a keeper that runs.
+   *
+   * @param force whether to get one although none is due
+   * @returns false if none was due
+   * @throws {Problem} if there is none to be had; that is remembered as well
+   */
+  async obtain({ force }: { force: boolean }): Promise<boolean> {
+    this.#impatient = true;
+    await this.#look();
+    if (!force && this.#nextStep().kind !== "order") return false;
+    const before = this.#facts?.serial;
+    try {
+      return await this.#orderAlone(() => force && this.#facts?.serial === before);
+    } catch (error) {
+      await this.#failed(error);
+      throw error;
+    }
+  }
+
   async #order(): Promise<void> {
+    try {
+      await this.#orderAlone(() => false);
+    } catch (error) {
+      if (!this.#closing.signal.aborted) await this.#failed(error);
+    } finally {
+      this.#impatient = false;
+    }
+  }
+
+  /**
+   * @param force whether to order although nothing is due, asked when no other process can be ordering
+   * @returns false if it was not needed any more
+   */
+  async #orderAlone(force: () => boolean): Promise<boolean> {
     const { store, authority, log } = this.#parts;
     this.#ordering = true;
     try {
@@ -236,9 +270,8 @@ export class DomainKeeper {
       await using lock = await store.lock(this.domain, this.#closing.signal);
       // Another process may have done it while this one waited.
       await this.#look();
-      const step = this.#nextStep();
-      if (step.kind !== "order") return;
-      log.info(step.why === "first" ? "Ordering a certificate" : "Renewing the certificate", {
+      if (!force() && this.#nextStep().kind !== "order") return false;
+      log.info(this.#facts === undefined ? "Ordering a certificate" : "Renewing the certificate", {
         domain: this.domain,
         directory: authority.directoryUrl,
       });
@@ -255,11 +288,9 @@ export class DomainKeeper {
         issuer: this.#facts?.issuer ?? "",
         validUntil: new Date(this.#facts?.notAfter ?? 0).toISOString(),
       });
-    } catch (error) {
-      if (!this.#closing.signal.aborted) await this.#failed(error);
+      return true;
     } finally {
       this.#ordering = false;
-      this.#impatient = false;
     }
   }
 

@@ -34,7 +34,7 @@ function freePort(): number {
 function handlersOf(request: () => Response): ListenerHandlers {
   return {
     request,
-    worker: () => {
+    socket: () => {
       throw new Error("no worker was expected");
     },
   };

@@ -17,7 +17,7 @@ const other = makeCertificate({ names: ["other.test"] });
 
 const greeting: ListenerHandlers = {
   request: () => new Response("hello"),
-  worker: () => {
+  socket: () => {
     throw new Error("no worker was expected");
   },
 };
