@@ -63,7 +63,7 @@ describe.skipIf(lacksPart("nginx"))("Relay behind nginx", () => {
     const findings = await lookThrough(`${UPGRADES} proxy_read_timeout 1h;`);
     expect(failures(findings)).toEqual(["stream unbuffered"]);
     const { details, action } = findings.one("stream unbuffered");
-    expect(details).toMatch(/^parts that were sent 500 ms apart arrived together, 1\d{3} ms after/);
+    expect(details).toMatch(/^parts that were sent 500 ms apart arrived together, [1-9]\d{3} ms after/);
     expect(action).toContain("proxy_buffering off");
   });
 
@@ -73,7 +73,7 @@ describe.skipIf(lacksPart("nginx"))("Relay behind nginx", () => {
     });
     expect(failures(findings)).toEqual(["idle link kept"]);
     const { details, action } = findings.one("idle link kept");
-    expect(details).toMatch(/^it was closed after 1(\.\d)? s of silence$/);
+    expect(details).toMatch(/^it was closed after [1-4](\.\d)? s of silence$/);
     expect(action).toContain("proxy_read_timeout 86400s");
   });
 
