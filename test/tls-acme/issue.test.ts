@@ -125,6 +125,19 @@ describe.skipIf(lacksPart("pebble"))("An order", () => {
   });
 });
 
+describe.skipIf(lacksPart("pebble"))("An order at a CA that remembers the name", () => {
+  test("is finished without another challenge", async () => {
+    using kept = makeStore();
+    await using site = await startSite({ env: { PEBBLE_AUTHZREUSE: "100" } });
+    site.answerFrom(kept.store);
+    await issueCertificate(["known.example"], kept.store, site.options, { signal });
+    const tokens = new Set(site.asked).size;
+    const pair = await issueCertificate(["known.example"], kept.store, site.options, { signal });
+    expect(readCertificate(pair.chainPem).names).toEqual(["known.example"]);
+    expect({ tokens, now: new Set(site.asked).size }).toEqual({ tokens: 1, now: 1 });
+  });
+});
+
 describe.skipIf(lacksPart("pebbleAri"))("An order at a CA with renewal information", () => {
   let site: Site;
   beforeAll(async () => {
