@@ -255,7 +255,7 @@ ${certificate}
  */
 export function haproxyConfig(options: ProxyConfigOptions): string {
   const facts = factsOf(options);
-  return `# HAProxy in front of modelrelay, for ${facts.names.join(", ")}.
+  return `# HAProxy in front of modelrelay. Printed by: modelrelay tls haproxy ${domainFlags(facts.names)}
 #
 # File:   /etc/haproxy/haproxy.cfg
 # Apply:  haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
@@ -301,7 +301,9 @@ frontend plain
 
 frontend relay
     # One file with the chain and then the key:
-    #   cat fullchain.pem privkey.pem > ${facts.bundleFile}
+    #   cat ${facts.certFile} \\
+    #       ${facts.keyFile} \\
+    #       > ${facts.bundleFile}
     # With a folder in its place HAProxy takes each file in it, and picks by the name that a client asks for.
     bind :443 ssl crt ${facts.bundleFile} alpn h2,http/1.1
     bind [::]:443 v6only ssl crt ${facts.bundleFile} alpn h2,http/1.1

@@ -39,7 +39,8 @@ describe("A proxy's configuration", () => {
         domains: ["a.example.com", "b.example.com"],
         upstream: { host: "10.0.0.5", port: 9000 },
       });
-      expect(text).toMatch(/a\.example\.com,? b\.example\.com/);
+      expect(text).toContain(`modelrelay tls ${kind.name} --domain a.example.com --domain b.example.com`);
+      if (kind.name !== "haproxy") expect(text).toMatch(/a\.example\.com,? b\.example\.com[ ;{]/);
       expect(text).toContain("10.0.0.5:9000");
       expect(text).not.toContain("relay.example.com");
       expect(text).not.toContain("127.0.0.1:8080");
@@ -108,9 +109,9 @@ describe("The untouched files in examples/ pass the check of", () => {
     const file = await save("nginx.conf", nginxMain(dir, site));
     const done = await runProgram([requirePart("nginx"), "-t", "-c", file, "-e", "stderr"]);
     expect(done.stderr).toContain("syntax is ok");
-    // Only root may have ports 80 and 443, which comes after the syntax.
+    // Only root may have ports 80 and 443, which comes after the syntax. A newer nginx prefers "http2 on;".
     const complaints = done.stderr.split("\n").filter((line) => /\[(warn|error|emerg)\]/.test(line));
-    expect(complaints.filter((line) => !line.includes("Permission denied"))).toEqual([]);
+    expect(complaints.filter((line) => !/Permission denied|"listen ... http2"/.test(line))).toEqual([]);
   });
 
   test.skipIf(lacksPart("caddy"))("caddy validate, with its own certificate and with others'", async () => {

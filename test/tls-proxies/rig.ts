@@ -111,7 +111,7 @@ export async function startProxied(proxyKind: ProxyKind): Promise<ProxiedRelay> 
   await using started = new AsyncDisposableStack();
   const authority = started.use(makeAuthority());
   const backend = started.use(startBackend());
-  const env = { WORKER_SECRET: SECRET, NODE_EXTRA_CA_CERTS: authority.caFile };
+  const env = { WORKER_SECRET: SECRET };
   const serve = started.use(startModelrelay(["serve", "--listen", "127.0.0.1:0"], { env }));
   const [, port] = await serve.until(/The relay listens url=http:\/\/127\.0\.0\.1:(\d+)/);
   const proxy = started.use(
@@ -126,6 +126,7 @@ export async function startProxied(proxyKind: ProxyKind): Promise<ProxiedRelay> 
       [
         "worker",
         `--proxy-url=${proxy.url}`,
+        `--ca-file=${authority.caFile}`,
         `--backend-url=${backend.url}`,
         "--models=*",
         "--max-concurrency=8",
