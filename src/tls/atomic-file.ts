@@ -68,6 +68,25 @@ async function write(
   }
 }
 
+/**
+ * Proves that a folder takes a file of this many bytes, and leaves none there.
+ *
+ * @throws {Problem}
+ */
+export async function proveWritable(tools: WriteTools, folder: string, bytes: number): Promise<void> {
+  const { files } = tools;
+  await ensureFolder(files, folder);
+  const probe = unfinishedName(join(folder, "probe"), tools.owner);
+  try {
+    // Random, because a file system that compresses has room for many zeros.
+    await writeUnfinished(files, probe, randomBytes(bytes / 2).toString("hex"));
+    await files.remove(probe);
+  } catch (cause) {
+    await files.remove(probe).catch(() => {});
+    throw fileProblem("write", folder, cause);
+  }
+}
+
 async function writeUnfinished(files: FileOperations, path: string, text: string): Promise<void> {
   const file = await files.createFile(path, FILE_MODE);
   try {
@@ -168,18 +187,13 @@ const UNFINISHED = /\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp$/;
 const ABANDONED_AFTER_MS = 86_400_000;
 
 /**
- * Removes unfinished files that nobody finishes: of processes that have ended, and of any, on other hosts
- * too, once they are a day old.
- *
- * @param names what is in the folder
+ * Removes an unfinished file that nobody finishes: of a process that has ended, or of any, on other hosts
+ * too, once it is a day old. Any other file stays.
  */
-export async function removeLeftovers(tools: WriteTools, folder: string, names: string[]): Promise<void> {
-  for (const name of names) {
-    const [, host, pid] = UNFINISHED.exec(name) ?? [];
-    if (host === undefined) continue;
-    const path = join(folder, name);
-    const { modifiedAt } = await tools.files.stat(path);
-    const isOld = tools.clock.wall() - modifiedAt > ABANDONED_AFTER_MS;
-    if (isOld || hasEnded({ host, pid: Number(pid) }, tools.owner)) await tools.files.remove(path);
-  }
+export async function removeIfLeftover(tools: WriteTools, path: string): Promise<void> {
+  const [, host, pid] = UNFINISHED.exec(path) ?? [];
+  if (host === undefined) return;
+  const { modifiedAt } = await tools.files.stat(path);
+  const isOld = tools.clock.wall() - modifiedAt > ABANDONED_AFTER_MS;
+  if (isOld || hasEnded({ host, pid: Number(pid) }, tools.owner)) await tools.files.remove(path);
 }

@@ -1,4 +1,15 @@
-import { chmod, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import {
+  chmod,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  type FileHandle,
+} from "node:fs/promises";
 
 /** A file that was created and is open for writing. */
 export interface CreatedFile {
@@ -16,19 +27,21 @@ export interface CreatedFile {
 export interface FileOperations {
   readonly platform: NodeJS.Platform;
   /** One level; fails with EEXIST. */
-  makeFolder(path: string, mode: number): Promise<void>;
+  readonly makeFolder: (path: string, mode: number) => Promise<void>;
   /** Fails with EEXIST, and follows no link. */
-  createFile(path: string, mode: number): Promise<CreatedFile>;
-  readFile(path: string): Promise<string>;
-  rename(from: string, to: string): Promise<void>;
+  readonly createFile: (path: string, mode: number) => Promise<CreatedFile>;
+  /** Writes over the beginning of a file that is there; fails with ENOENT. */
+  readonly overwrite: (path: string, bytes: Uint8Array) => Promise<void>;
+  readonly readFile: (path: string) => Promise<string>;
+  readonly rename: (from: string, to: string) => Promise<void>;
   /** A second name for the file; fails with EEXIST. */
-  link(from: string, to: string): Promise<void>;
-  remove(path: string): Promise<void>;
-  list(path: string): Promise<string[]>;
-  stat(path: string): Promise<{ mode: number; modifiedAt: number; isFolder: boolean }>;
-  chmod(path: string, mode: number): Promise<void>;
+  readonly link: (from: string, to: string) => Promise<void>;
+  readonly remove: (path: string) => Promise<void>;
+  readonly list: (path: string) => Promise<string[]>;
+  readonly stat: (path: string) => Promise<{ mode: number; modifiedAt: number; isFolder: boolean }>;
+  readonly chmod: (path: string, mode: number) => Promise<void>;
   /** Makes names that were made or changed in a folder outlive a power cut. */
-  syncFolder(path: string): Promise<void>;
+  readonly syncFolder: (path: string) => Promise<void>;
 }
 
 export const systemFiles: FileOperations = {
@@ -39,16 +52,19 @@ export const systemFiles: FileOperations = {
   async createFile(path, mode) {
     const handle = await open(path, "wx", mode);
     return {
-      async write(bytes) {
-        for (let done = 0; done < bytes.length;) {
-          const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, done);
-          done += bytesWritten;
-        }
-      },
+      write: (bytes) => writeAll(handle, bytes),
       sync: () => handle.sync(),
       chmod: (changed) => handle.chmod(changed),
       close: () => handle.close(),
     };
+  },
+  async overwrite(path, bytes) {
+    const handle = await open(path, "r+");
+    try {
+      await writeAll(handle, bytes);
+    } finally {
+      await handle.close();
+    }
   },
   readFile: (path) => readFile(path, "utf8"),
   rename,
@@ -69,6 +85,13 @@ export const systemFiles: FileOperations = {
     }
   },
 };
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, done);
+    done += bytesWritten;
+  }
+}
 
 /** The system's name of an error, such as "ENOENT". */
 export function errorCode(thrown: unknown): string | undefined {

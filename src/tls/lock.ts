@@ -12,13 +12,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { Problem } from "../base/errors.ts";
-import { ensureFolder, FILE_MODE, type WriteTools } from "./atomic-file.ts";
-import { errorCode, type CreatedFile } from "./file-operations.ts";
+import { ensureFolder, type WriteTools } from "./atomic-file.ts";
+import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { hasEnded } from "./process-identity.ts";
 import { safeFileName } from "./file-name.ts";
+import { LockRow } from "./lock-row.ts";
 import { heldRecord, readRecord, releasedRecord, type LockRecord } from "./lock-record.ts";
 
 /** A lock that is held. */
@@ -84,74 +84,10 @@ function isFree(record: LockRecord | undefined, { owner }: WriteTools): boolean 
   return record !== undefined && (record.released || hasEnded(record, owner));
 }
 
-/** The files of one lock. */
-class LockRow {
-  readonly #tools: WriteTools;
-  readonly #folder: string;
-  readonly #prefix: string;
-
-  constructor(tools: WriteTools, folder: string, prefix: string) {
-    this.#tools = tools;
-    this.#folder = folder;
-    this.#prefix = `${prefix}.`;
-  }
-
-  path(number: number): string {
-    return join(this.#folder, `${this.#prefix}${number}.lock`);
-  }
-
-  async #numbers(): Promise<number[]> {
-    const names = await this.#tools.files.list(this.#folder);
-    return names.flatMap((name) => {
-      if (!name.startsWith(this.#prefix)) return [];
-      const digits = /^([1-9]\d{0,14})\.lock$/.exec(name.slice(this.#prefix.length))?.[1];
-      return digits === undefined ? [] : [Number(digits)];
-    });
-  }
-
-  /** The number that counts; 0 if the lock was never held. */
-  async highest(): Promise<number> {
-    try {
-      return Math.max(0, ...(await this.#numbers()));
-    } catch (cause) {
-      throw fileProblem("read", this.#folder, cause);
-    }
-  }
-
-  /** `undefined` if there is no such file. */
-  async text(number: number): Promise<string | undefined> {
-    try {
-      return await this.#tools.files.readFile(this.path(number));
-    } catch (cause) {
-      if (errorCode(cause) === "ENOENT") return undefined;
-      throw fileProblem("read", this.path(number), cause);
-    }
-  }
-
-  /** `undefined` if another process has it. */
-  async create(number: number): Promise<CreatedFile | undefined> {
-    try {
-      return await this.#tools.files.createFile(this.path(number), FILE_MODE);
-    } catch (cause) {
-      // Windows says EPERM of a name whose file is being removed.
-      const code = errorCode(cause);
-      if (code === "EEXIST" || (code === "EPERM" && this.#tools.files.platform === "win32")) return undefined;
-      throw fileProblem("write", this.path(number), cause);
-    }
-  }
-
-  async removeUpTo(last: number): Promise<void> {
-    for (const number of await this.#numbers()) {
-      if (number <= last) await this.#tools.files.remove(this.path(number));
-    }
-  }
-}
-
 class HeldLock implements StoreLock {
   readonly #tools: WriteTools;
   readonly #row: LockRow;
   readonly #number: number;
-  readonly #file: CreatedFile;
   readonly #timing: LockTiming;
   readonly #token = randomBytes(16).toString("hex");
   readonly #lost = new AbortController();
@@ -162,17 +98,10 @@ class HeldLock implements StoreLock {
   #timer: { cancel(): void } | undefined;
   #ended = false;
 
-  private constructor(
-    tools: WriteTools,
-    row: LockRow,
-    number: number,
-    file: CreatedFile,
-    timing: LockTiming,
-  ) {
+  private constructor(tools: WriteTools, row: LockRow, number: number, timing: LockTiming) {
     this.#tools = tools;
     this.#row = row;
     this.#number = number;
-    this.#file = file;
     this.#timing = timing;
     this.#lastBeatAt = tools.clock.now();
   }
@@ -183,11 +112,9 @@ class HeldLock implements StoreLock {
     number: number,
     timing: LockTiming,
   ): Promise<HeldLock | undefined> {
-    const file = await row.create(number);
-    if (file === undefined) return undefined;
-    const lock = new HeldLock(tools, row, number, file, timing);
+    if (!(await row.create(number))) return undefined;
+    const lock = new HeldLock(tools, row, number, timing);
     try {
-      if (tools.files.platform !== "win32") await file.chmod(FILE_MODE);
       await lock.#write();
       if ((await row.highest()) === number) {
         await row.removeUpTo(number - KEPT_FILES).catch(() => {});
@@ -211,13 +138,7 @@ class HeldLock implements StoreLock {
   async release(): Promise<void> {
     if (this.#ended) return await this.#work;
     this.#end();
-    await this.#queue(async () => {
-      try {
-        await this.#file.write(releasedRecord(this.#token));
-      } finally {
-        await this.#file.close();
-      }
-    });
+    await this.#queue(async () => await this.#writeReleased());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -244,21 +165,31 @@ class HeldLock implements StoreLock {
   async #beat(): Promise<void> {
     if (this.#ended) return;
     try {
-      if ((await this.#row.highest()) !== this.#number) return await this.#lose();
+      if ((await this.#row.highest()) !== this.#number) return this.#lose();
       await this.#write();
       this.#lastBeatAt = this.#tools.clock.now();
     } catch {
       // A disk that answers again in time has cost nothing.
       const silentMs = this.#tools.clock.now() - this.#lastBeatAt;
-      if (silentMs >= this.#timing.leaseMs) return await this.#lose();
+      if (silentMs >= this.#timing.leaseMs) return this.#lose();
     }
     if (!this.#ended) this.#schedule();
+  }
+
+  /** A folder that is gone holds no lock. @throws {Problem} */
+  async #writeReleased(): Promise<void> {
+    try {
+      await this.#row.write(this.#number, releasedRecord(this.#token));
+    } catch (cause) {
+      if (errorCode(cause) !== "ENOENT") throw fileProblem("write", this.#row.path(this.#number), cause);
+    }
   }
 
   async #write(): Promise<void> {
     const expiresAt = this.#tools.clock.wall() + this.#timing.leaseMs;
     this.#beats += 1;
-    await this.#file.write(
+    await this.#row.write(
+      this.#number,
       heldRecord({
         ...this.#tools.owner,
         hostname: hostname(),
@@ -269,7 +200,7 @@ class HeldLock implements StoreLock {
     );
   }
 
-  async #lose(): Promise<void> {
+  #lose(): void {
     if (this.#ended) return;
     this.#end();
     this.#lost.abort(
@@ -277,7 +208,6 @@ class HeldLock implements StoreLock {
         action: "Nothing, if this machine slept; else see whether its disk answers slowly",
       }),
     );
-    await this.#file.close().catch(() => {});
   }
 }
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { FILE_MODE, FOLDER_MODE, removeLeftovers, type WriteTools } from "./atomic-file.ts";
+import { FILE_MODE, FOLDER_MODE, removeIfLeftover, type WriteTools } from "./atomic-file.ts";
 import { errorCode } from "./file-operations.ts";
 
 /** Challenges are answered within minutes; a CA forgets them after a week (Let's Encrypt). */
@@ -14,26 +14,36 @@ const CHALLENGE_KEPT_MS = 7 * 86_400_000;
  */
 export async function tidyStore(tools: WriteTools, log: Log, dir: string, challenges: string): Promise<void> {
   const { files, clock } = tools;
+  const tidyFile = async (folder: string, file: string): Promise<void> => {
+    const path = join(folder, file);
+    await removeIfLeftover(tools, path);
+    if (/\.(pem|json)(\.|$)/.test(file)) await tighten(tools, log, path, FILE_MODE);
+    if (folder !== challenges) return;
+    if (clock.wall() - (await files.stat(path)).modifiedAt > CHALLENGE_KEPT_MS) await files.remove(path);
+  };
   try {
-    const folders = (await files.list(dir)).map((name) => join(dir, name));
-    await tighten(tools, log, dir, FOLDER_MODE);
-    for (const folder of folders) {
-      if (!(await files.stat(folder)).isFolder) continue;
-      await tighten(tools, log, folder, FOLDER_MODE);
-      const names = await files.list(folder);
-      await removeLeftovers(tools, folder, names);
-      for (const name of await files.list(folder)) {
-        const path = join(folder, name);
-        if (/\.(pem|json)(\.|$)/.test(name)) await tighten(tools, log, path, FILE_MODE);
-        if (folder !== challenges) continue;
-        if (clock.wall() - (await files.stat(path)).modifiedAt > CHALLENGE_KEPT_MS) await files.remove(path);
+    await unlessGone(tighten(tools, log, dir, FOLDER_MODE));
+    for (const name of (await unlessGone(files.list(dir))) ?? []) {
+      const path = join(dir, name);
+      if (!(await unlessGone(files.stat(path)))?.isFolder) {
+        await unlessGone(removeIfLeftover(tools, path));
+        continue;
       }
+      await tighten(tools, log, path, FOLDER_MODE);
+      for (const file of await files.list(path)) await unlessGone(tidyFile(path, file));
     }
-    await removeLeftovers(tools, dir, await files.list(dir));
   } catch (thrown) {
-    // A store that is not there yet is in order; so is a file that another process just removed.
-    if (errorCode(thrown) === "ENOENT") return;
     log.warn(`Cannot put "${dir}" in order: ${messageOf(thrown)}`);
+  }
+}
+
+/** A store that is not there yet is in order; so is a file that another process just removed. */
+async function unlessGone<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (thrown) {
+    if (errorCode(thrown) === "ENOENT") return undefined;
+    throw thrown;
   }
 }
 

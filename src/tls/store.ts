@@ -1,10 +1,16 @@
-import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { z } from "zod";
 import type { Clock } from "../base/clock.ts";
 import { Problem } from "../base/errors.ts";
 import { silentLog, type Log } from "../base/log.ts";
-import { ensureFolder, readIfThere, writeNew, writeWhole, type WriteTools } from "./atomic-file.ts";
+import {
+  ensureFolder,
+  proveWritable,
+  readIfThere,
+  writeNew,
+  writeWhole,
+  type WriteTools,
+} from "./atomic-file.ts";
 import { CertificateFiles } from "./certificate-files.ts";
 import type { KeyPair } from "./certificate.ts";
 import { domainFolder, folderDomain, safeFileName } from "./file-name.ts";
@@ -105,10 +111,7 @@ class FileStore implements CertificateStore {
 
   async prove(): Promise<void> {
     await this.#tidy();
-    const probe = join(this.#dir, `probe-${randomBytes(4).toString("hex")}`);
-    // Random, because a file system that compresses has room for many zeros.
-    await writeWhole(this.#tools, probe, randomBytes(PROBE_BYTES / 2).toString("hex"));
-    await this.#remove(probe);
+    await proveWritable(this.#tools, this.#dir, PROBE_BYTES);
     for (const name of [ACCOUNTS, CHALLENGES, LOCKS]) {
       await ensureFolder(this.#tools.files, join(this.#dir, name));
     }
