@@ -225,7 +225,10 @@ describe.skipIf(lacksPart("pebble"))("An order", () => {
       await using lock = await kept.store.lock("shared.example", signal);
       // The second look: another may have done it meanwhile.
       const there = await kept.store.certificate("shared.example");
-      return there ?? issueCertificate(["shared.example"], kept.store, site.options, { signal: lock.lost });
+      // Waited for here, where the lock is still held.
+      return (
+        there ?? (await issueCertificate(["shared.example"], kept.store, site.options, { signal: lock.lost }))
+      );
     };
     const [one, two] = await Promise.all([take(), take()]);
     expect(one).toEqual(two);
