@@ -17,8 +17,8 @@ export interface Door {
   name: "HTTP" | "HTTPS";
   url: string;
   port: number;
-  /** Connects up to where HTTP begins; errors of the connection are of no interest. */
-  dial: () => Socket;
+  /** Connects up to where HTTP begins; errors of the connection are of no interest. Plain HTTP is 1.1. */
+  dial: (protocol?: "http/1.1" | "h2") => Socket;
 }
 
 /** A relay with a worker and both kinds of port, and what reached the worker. */
@@ -58,14 +58,14 @@ export async function startHostileRig(): Promise<HostileRig> {
       name: "HTTPS",
       url: `https://localhost:${secure.port}`,
       port: secure.port,
-      dial: () =>
+      dial: (protocol = "http/1.1") =>
         quiet(
           connectTls({
             port: secure.port,
             host: "127.0.0.1",
             servername: "localhost",
             ca: pair.chainPem,
-            ALPNProtocols: ["http/1.1"],
+            ALPNProtocols: [protocol],
           }),
         ),
     },
