@@ -78,9 +78,15 @@ function factsOf(options: ProxyConfigOptions): Facts {
   };
 }
 
+/**
+ * How the relay behind the proxy is started. On loopback it asks for no key of its own accord, and through
+ * the proxy everybody gets there.
+ */
 function relayCommand({ upstream }: Facts): string {
-  const loopback = upstream.startsWith("[::1]") ? "::1/128" : "127.0.0.1/32";
-  return `modelrelay serve --listen ${upstream} --trusted-proxy ${loopback}`;
+  const proxy = upstream.startsWith("[::1]") ? "::1" : "127.0.0.1";
+  return `modelrelay serve --listen ${upstream} --trusted-proxy ${proxy} \\
+#             --api-key-file /etc/modelrelay/api-key
+#         Without a key everybody who finds this name could use the models.`;
 }
 
 function domainFlags(names: readonly string[]): string {

@@ -17,28 +17,39 @@ export function caddyEnv(dir: string): Record<string, string> {
   return { XDG_DATA_HOME: join(dir, "data"), XDG_CONFIG_HOME: join(dir, "config"), HOME: dir };
 }
 
+export interface CaddyMore {
+  /** What else stands among the global options. */
+  globals?: string;
+  /** Gives what stands in place of the certificate's line, once the port that stands for 80 is known. */
+  issuer?: (plainPort: number) => Promise<string>;
+}
+
 /**
- * Starts Caddy with a Caddyfile written for relay.example.com.
+ * Starts Caddy with a Caddyfile written for relay.example.com. With a certificate's files it answers for
+ * localhost as well.
  *
- * @param globals what else stands among the global options
  * @throws {Problem} if the part is missing or Caddy does not come up
  */
-export async function startCaddy(options: TlsProxyOptions, globals = ""): Promise<TlsProxy> {
+export async function startCaddy(options: TlsProxyOptions, more: CaddyMore = {}): Promise<TlsProxy> {
   return tlsProxy(
     await startOnFreePorts("caddy", 2, async ([tls, plain], dir) => {
       const file = join(dir, "Caddyfile");
+      const names = more.issuer === undefined ? "relay.example.com, localhost" : "relay.example.com";
       const site = substitute(options.config, [
-        ["\nrelay.example.com {", "\nrelay.example.com, localhost {\n\tbind 127.0.0.1"],
-        [OWN_CERTIFICATE, `tls ${options.certificate.chain} ${options.certificate.key}`],
+        ["\nrelay.example.com {", `\n${names} {\n\tbind 127.0.0.1`],
+        [
+          OWN_CERTIFICATE,
+          (await more.issuer?.(plain!)) ?? `tls ${options.certificate.chain} ${options.certificate.key}`,
+        ],
         ["reverse_proxy 127.0.0.1:8080", `reverse_proxy 127.0.0.1:${options.upstreamPort}`],
       ]);
-      // Otherwise it waits seconds for open connections when it is stopped.
+      // Without the grace period it waits seconds for open connections when it is stopped.
       const global = `admin off
 	grace_period 1ms
 	https_port ${tls}
 	http_port ${plain}
 	default_bind 127.0.0.1
-	${globals}`;
+	${more.globals ?? ""}`;
       await Bun.write(file, `{\n\t${global}\n}\n${site}`);
       return {
         command: [requirePart("caddy"), "run", "--config", file, "--adapter", "caddyfile"],

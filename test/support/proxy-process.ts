@@ -23,6 +23,8 @@ export interface ProxyProcess extends AsyncDisposable {
   dir: string;
   pid: number;
   log(): string;
+  /** Waits until the log matches. @throws {Problem} with the log, if it does not */
+  logged(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
 /** A proxy that terminates TLS for a relay, from a configuration as operators get it. */
@@ -81,7 +83,14 @@ export async function startOnFreePorts(
       const either = new RegExp(`${program.taken.source}|${program.ready.source}`);
       const [line] = await server.logged(either, START_MS);
       if (!program.taken.test(line)) {
-        return { ports, dir, pid: server.pid, log: () => server.log(), [Symbol.asyncDispose]: dispose };
+        return {
+          ports,
+          dir,
+          pid: server.pid,
+          log: () => server.log(),
+          logged: (pattern) => server.logged(pattern, START_MS),
+          [Symbol.asyncDispose]: dispose,
+        };
       }
       if (attempt === ATTEMPTS) throw new Error(`Cannot start ${name}: ${line}, ${ATTEMPTS} times`);
       await server[Symbol.asyncDispose]();

@@ -26,7 +26,7 @@ beforeAll(() => {
         const parts: string[] = [];
         for await (const bytes of request.body!) {
           parts.push(new TextDecoder().decode(bytes));
-          arrived.resolve(parts[0]!);
+          arrived.resolve(parts[0] ?? "");
         }
         return Response.json(parts);
       }

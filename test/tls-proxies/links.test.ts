@@ -2,9 +2,10 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "node:tls";
 import { startCaddy } from "../support/caddy.ts";
 import { lacksPart } from "../support/parts.ts";
-import { substitute, type TlsProxy } from "../support/proxy-process.ts";
+import { substitute } from "../support/proxy-process.ts";
 import { makeAuthority, type Authority } from "./authority.ts";
 import { CADDY, HAPROXY, NGINX } from "./rig.ts";
+import { openLink, startSilentUpstream, type SilentUpstream } from "./silent-link.ts";
 
 /** The proxies' times for a request and for a link, as they stand in the examples. */
 const REQUEST_TIME = "360s";
@@ -12,48 +13,15 @@ const LINK_TIME = "86400s";
 const SHORT = "1s";
 
 let authority: Authority;
-let upstream: Bun.Server<undefined>;
+let upstream: SilentUpstream;
 beforeAll(() => {
   authority = makeAuthority();
-  // Says nothing by itself, neither by a message nor by a ping, for as long as it is not asked.
-  upstream = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    fetch: (request, server) =>
-      server.upgrade(request) ? undefined : new Response("no WebSocket", { status: 400 }),
-    websocket: { idleTimeout: 0, sendPings: false, message: (socket, message) => void socket.send(message) },
-  });
+  upstream = startSilentUpstream();
 });
 afterAll(async () => {
-  await upstream.stop(true);
+  await upstream[Symbol.asyncDispose]();
   authority[Symbol.dispose]();
 });
-
-interface Link {
-  closed: Promise<void>;
-  /** Says something and waits for the answer. */
-  echo(text: string): Promise<string>;
-}
-
-async function openLink(proxy: TlsProxy): Promise<Link> {
-  const socket = new WebSocket(`${proxy.url.replace("https", "wss")}/v1/worker/connect`, {
-    tls: { ca: authority.caPem },
-  });
-  const closed = new Promise<void>((resolve) => socket.addEventListener("close", () => resolve()));
-  const failed = closed.then(() => Promise.reject(new Error("The proxy closed the link")));
-  failed.catch(() => {});
-  await Promise.race([new Promise((resolve) => socket.addEventListener("open", resolve)), failed]);
-  return {
-    closed,
-    async echo(text) {
-      const answer = new Promise<string>((resolve) =>
-        socket.addEventListener("message", (event) => resolve(String(event.data)), { once: true }),
-      );
-      socket.send(text);
-      return Promise.race([answer, failed]);
-    },
-  };
-}
 
 for (const kind of [NGINX, HAPROXY]) {
   // The second proxy shows how long it takes until one without the setting cuts a silent link.
@@ -61,15 +29,15 @@ for (const kind of [NGINX, HAPROXY]) {
     `${kind.name} keeps a silent link by the time that is set for links, where its time for requests has run out`,
     async () => {
       const config = substitute(await kind.example(), [[REQUEST_TIME, SHORT]]);
-      const options = { upstreamPort: upstream.port!, certificate: authority.certificate };
+      const options = { upstreamPort: upstream.port, certificate: authority.certificate };
       await using proxy = await kind.start({ ...options, config });
       await using cutting = await kind.start({
         ...options,
         config: substitute(config, [[LINK_TIME, SHORT]]),
       });
-      const link = await openLink(proxy);
+      const link = await openLink(proxy, authority);
       await (
-        await openLink(cutting)
+        await openLink(cutting, authority)
       ).closed;
       expect(await link.echo("still there")).toBe("still there");
     },
@@ -81,10 +49,10 @@ test.skipIf(lacksPart(CADDY.name))(
   async () => {
     const times = ["read_body", "read_header", "write", "idle"].map((name) => `${name} ${SHORT}`);
     await using proxy = await startCaddy(
-      { config: await CADDY.example(), upstreamPort: upstream.port!, certificate: authority.certificate },
-      `servers {\n timeouts {\n ${times.join("\n ")}\n }\n }`,
+      { config: await CADDY.example(), upstreamPort: upstream.port, certificate: authority.certificate },
+      { globals: `servers {\n timeouts {\n ${times.join("\n ")}\n }\n }` },
     );
-    const link = await openLink(proxy);
+    const link = await openLink(proxy, authority);
     // A connection without a request shows that the times count.
     await new Promise((resolve) => {
       const idle = connect({
