@@ -43,9 +43,11 @@ export async function startCaddy(options: TlsProxyOptions, more: CaddyMore = {})
         ],
         ["reverse_proxy 127.0.0.1:8080", `reverse_proxy 127.0.0.1:${options.upstreamPort}`],
       ]);
-      // Without the grace period it waits seconds for open connections when it is stopped.
+      // Without the grace period it waits seconds for open connections when it is stopped. For localhost it
+      // would make an authority of its own and have the whole machine trust it.
       const global = `admin off
 	grace_period 1ms
+	skip_install_trust
 	https_port ${tls}
 	http_port ${plain}
 	default_bind 127.0.0.1
