@@ -1,4 +1,3 @@
-import { messageOf } from "../base/errors.ts";
 import { watchCertificateFiles, type CertificateFilesOptions } from "./cert-files.ts";
 import type { CertificateFacts, KeyPair } from "./certificate.ts";
 import type { CertificateSource, Identity } from "./source.ts";
@@ -17,6 +16,15 @@ export async function followFiles(
     ...options,
     onChange: (pair, facts) => options.onChange([identity(pair, facts)]),
   });
+  async function reload(): Promise<void> {
+    const problem = await files.reload();
+    if (problem === undefined) return;
+    const { action } = problem;
+    options.log.error(`The certificate stays as it is: ${problem.message}`, {
+      ...(action !== undefined && { action }),
+    });
+  }
+
   return {
     identities: () => [identity(files.pair, files.facts)],
     reports: () => [
@@ -28,15 +36,7 @@ export async function followFiles(
       },
     ],
     reload() {
-      files.reload().then(
-        (problem) => {
-          if (problem !== undefined)
-            options.log.error(`The certificate stays as it is: ${problem.message}`, {
-              ...(problem.action !== undefined && { action: problem.action }),
-            });
-        },
-        (error: unknown) => options.log.error(`The certificate stays as it is: ${messageOf(error)}`),
-      );
+      void reload();
     },
     close() {
       files.close();

@@ -3,8 +3,8 @@ import { messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { AcmeError } from "./acme-error.ts";
 import { checkPair, readCertificate, type CertificateFacts, type KeyPair } from "./certificate.ts";
-import { ariDelayMs, nextTryAt, renewalTime, timerMs } from "./policy.ts";
-import { nextStep, stateFor, type Step } from "./renewal.ts";
+import { ariDelayMs, nextTryAt, timerMs } from "./policy.ts";
+import { chooseRenewal, nextStep, stateFor, type Step } from "./renewal.ts";
 import type { CertificateReport, Identity } from "./source.ts";
 import type { CertificateState, CertificateStore } from "./store.ts";
 
@@ -121,20 +121,20 @@ export class DomainKeeper {
       try {
         await this.#look();
       } catch (error) {
-        this.#tell("Cannot read the certificate's store", error);
+        this.#tell(`Cannot read the certificate's store: ${messageOf(error)}`, error);
         await this.#wait(Number.POSITIVE_INFINITY);
         continue;
       }
-      await this.#take(this.#nextStep());
+      await this.#take(this.#nextStep(this.#impatient));
     }
   }
 
-  #nextStep(): Step {
+  #nextStep(impatient: boolean): Step {
     const { authority, clock } = this.#parts;
-    const { nextTryAt: _, ...impatient } = this.#state;
+    const { nextTryAt: _, ...unhurt } = this.#state;
     return nextStep({
       facts: this.#facts,
-      state: this.#impatient ? impatient : this.#state,
+      state: impatient ? unhurt : this.#state,
       directoryUrl: authority.directoryUrl,
       nowMs: clock.wall(),
     });
@@ -170,6 +170,8 @@ export class DomainKeeper {
     // What could not be written is not to be forgotten by reading what is older.
     const state = this.#isUnsaved ? this.#state : await store.state(this.domain);
     if (pair === undefined) {
+      // Revoked, as a rule. What is open goes on with it until there is another.
+      this.#facts = undefined;
       this.#state = state;
       if (this.#isUnsaved) await this.#save(state);
       return;
@@ -194,7 +196,7 @@ export class DomainKeeper {
       await this.#parts.store.saveState(this.domain, state);
       this.#isUnsaved = false;
     } catch (error) {
-      if (!this.#isUnsaved) this.#tell("Cannot remember the state of the certificate", error);
+      if (!this.#isUnsaved) this.#tell(`Cannot remember the certificate's state: ${messageOf(error)}`, error);
       this.#isUnsaved = true;
     }
   }
@@ -213,13 +215,17 @@ export class DomainKeeper {
         });
       }
       const isSame = before?.start === info.start && before.end === info.end;
-      const renewAt = isSame ? undefined : this.#facts && renewalTime(this.#facts, info, random());
+      const renewAt = isSame ? undefined : this.#facts && chooseRenewal(this.#facts, info, random());
       if (!isSame && info.explanationUrl !== undefined)
         log.warn("The CA wants this certificate renewed at another time", {
           domain: this.domain,
           see: info.explanationUrl,
         });
-      await this.#save({ ...state, ari: { checkedAt, ...info }, ...(renewAt !== undefined && { renewAt }) });
+      await this.#save({
+        ...state,
+        ari: { checkedAt, ...info, retryAt: Math.max(info.retryAt, checkedAt + LOOK_MS) },
+        ...(renewAt !== undefined && { renewAt }),
+      });
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       log.debug(`The CA's renewal information cannot be had: ${messageOf(error)}`, { domain: this.domain });
@@ -236,33 +242,37 @@ export class DomainKeeper {
    * @throws {Problem} if there is none to be had; that is remembered as well
    */
   async obtain({ force }: { force: boolean }): Promise<boolean> {
-    this.#impatient = true;
     await this.#look();
-    if (!force && this.#nextStep().kind !== "order") return false;
+    if (!force && this.#nextStep(true).kind !== "order") return false;
     const before = this.#facts?.serial;
     try {
-      return await this.#orderAlone(() => force && this.#facts?.serial === before);
+      return await this.#orderAlone({
+        impatient: true,
+        force: () => force && this.#facts?.serial === before,
+      });
     } catch (error) {
-      await this.#failed(error);
+      await this.#remember(error);
       throw error;
     }
   }
 
   async #order(): Promise<void> {
+    // Whoever asks again while this try runs is heard after it.
+    const impatient = this.#impatient;
+    this.#impatient = false;
     try {
-      await this.#orderAlone(() => false);
+      await this.#orderAlone({ impatient, force: () => false });
     } catch (error) {
       if (!this.#closing.signal.aborted) await this.#failed(error);
-    } finally {
-      this.#impatient = false;
     }
   }
 
   /**
-   * @param force whether to order although nothing is due, asked when no other process can be ordering
+   * @param options.impatient whether to mind no wait after a failure
+   * @param options.force whether to order although nothing is due, asked when no other process can be ordering
    * @returns false if it was not needed any more
    */
-  async #orderAlone(force: () => boolean): Promise<boolean> {
+  async #orderAlone({ impatient, force }: { impatient: boolean; force: () => boolean }): Promise<boolean> {
     const { store, authority, log } = this.#parts;
     this.#ordering = true;
     try {
@@ -270,7 +280,7 @@ export class DomainKeeper {
       await using lock = await store.lock(this.domain, this.#closing.signal);
       // Another process may have done it while this one waited.
       await this.#look();
-      if (!force() && this.#nextStep().kind !== "order") return false;
+      if (!force() && this.#nextStep(impatient).kind !== "order") return false;
       log.info(this.#facts === undefined ? "Ordering a certificate" : "Renewing the certificate", {
         domain: this.domain,
         directory: authority.directoryUrl,
@@ -295,13 +305,18 @@ export class DomainKeeper {
   }
 
   async #failed(error: unknown): Promise<void> {
+    const tryAt = await this.#remember(error);
+    this.#tell(messageOf(error), error, { nextTry: new Date(tryAt).toISOString() });
+  }
+
+  /** @returns the moment of the next try */
+  async #remember(error: unknown): Promise<number> {
     const { clock, random } = this.#parts;
     const nowMs = clock.wall();
     const failures = this.#state.failures + 1;
     const { retryAtMs, permanent } = error instanceof AcmeError ? error : {};
     let tryAt = nextTryAt({ nowMs, failures, random: random(), retryAtMs, current: this.#facts });
     if (permanent === true) tryAt = Math.max(tryAt, nowMs + PERMANENT_RETRY_MS);
-    this.#tell("Cannot get a certificate", error, { nextTry: new Date(tryAt).toISOString() });
     const { waitAsked: _, ...state } = this.#state;
     await this.#save({
       ...state,
@@ -310,11 +325,12 @@ export class DomainKeeper {
       ...(retryAtMs !== undefined && { waitAsked: true }),
       lastError: { at: nowMs, message: messageOf(error), ...actionOf(error) },
     });
+    return tryAt;
   }
 
-  #tell(what: string, error: unknown, more: Record<string, string> = {}): void {
+  #tell(message: string, error: unknown, more: Record<string, string> = {}): void {
     const { action } = actionOf(error);
-    this.#parts.log.error(`${what}: ${messageOf(error)}`, {
+    this.#parts.log.error(message, {
       domain: this.domain,
       ...more,
       ...(action !== undefined && { action }),

@@ -1,5 +1,5 @@
 import type { CertificateFacts } from "./certificate.ts";
-import { renewalTime } from "./policy.ts";
+import { renewalTime, type RenewalWindow } from "./policy.ts";
 import type { CertificateState } from "./store.ts";
 
 /** What a domain's keeper is to do next. */
@@ -48,11 +48,28 @@ function needOf({
   return renewAt <= nowMs ? "renewal" : undefined;
 }
 
+/** However a CA's renewal information reads, a new certificate is left alone for as long as this. */
+const LEAST_AGE_MS = 6 * 3_600_000;
+
+/**
+ * The moment of renewal, which is never when the certificate is hardly there: a CA that wants each of its
+ * certificates replaced at once would otherwise be sent one order after the other.
+ */
+export function chooseRenewal(
+  facts: CertificateFacts,
+  ari: RenewalWindow | undefined,
+  random: number,
+): number {
+  const { notBefore, notAfter } = facts;
+  const earliest = notBefore + Math.min(LEAST_AGE_MS, (notAfter - notBefore) / 10);
+  return Math.max(renewalTime(facts, ari, random), earliest);
+}
+
 /**
  * The state as it is for this certificate, with a moment of renewal. What was remembered of one before it
  * does not count: a process that was killed, another one, or a person may have put a new one into the store.
  */
 export function stateFor(facts: CertificateFacts, state: CertificateState, random: number): CertificateState {
   if (state.serial === facts.serial && state.renewAt !== undefined) return state;
-  return { failures: 0, serial: facts.serial, renewAt: renewalTime(facts, undefined, random) };
+  return { failures: 0, serial: facts.serial, renewAt: chooseRenewal(facts, undefined, random) };
 }
