@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { runProgram } from "../e2e/program.ts";
+import { binaryPath } from "../support/binary.ts";
 import { lacksPart } from "../support/parts.ts";
 import { openHttp2 } from "./http2-client.ts";
 import { MODEL, PROXY_KINDS, startProxied, type ProxiedRelay } from "./rig.ts";
@@ -136,6 +138,37 @@ for (const kind of PROXY_KINDS) {
         413,
         { error: { code: "request_too_large" } },
       ]);
+    });
+
+    test("has nothing that tls check finds wrong", async () => {
+      const [tls, plain] = rig.proxy.ports;
+      const done = await runProgram([
+        binaryPath(),
+        "tls",
+        "check",
+        "localhost",
+        "--connect=127.0.0.1",
+        `--https-port=${tls}`,
+        `--http-port=${plain}`,
+        `--ca-file=${rig.authority.caFile}`,
+        "--wait=1s",
+        "--json",
+      ]);
+      const { checks } = JSON.parse(done.stdout) as { checks: { step: string; ok: boolean | null }[] };
+      expect(checks.filter(({ ok }) => ok === false)).toEqual([]);
+      expect(checks.filter(({ ok }) => ok).map(({ step }) => step)).toEqual([
+        "port 80",
+        "port 443",
+        "chain trusted",
+        "name matches",
+        "days left",
+        "protocols",
+        "models over https",
+        "worker link",
+        "stream unbuffered",
+        "idle link kept",
+      ]);
+      expect(done.code).toBe(0);
     });
 
     for (const [version, leave] of Object.entries(LEAVERS)) {
