@@ -161,9 +161,10 @@ export const serveOptions = defineOptions({
 /** Times in ms, sizes in bytes. */
 export type ServeConfig = Config<typeof serveOptions>;
 
-/** Whether programs on other machines can reach the relay. */
+/** Whether programs on other machines can reach the relay, by itself or through a proxy that stands before it. */
 export function isPublic(config: ServeConfig): boolean {
   const tls = tlsModeOf(config) !== undefined;
+  if (config.trustedProxy.length > 0) return true;
   return (tls && !isLoopback(config.httpsPort.host)) || !isLoopback(config.listen.host);
 }
 

@@ -8,6 +8,7 @@ import { fitsOneMessage } from "../protocol/v1.ts";
 import { anotherModel, bodyFields, namesAnother, type BodyFields } from "./body-fields.ts";
 import { readBody } from "./body.ts";
 import { relayError, type ClientError } from "./client-error.ts";
+import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 import { Exchange } from "./exchange.ts";
 import type { Relay } from "./relay.ts";
@@ -31,6 +32,7 @@ export interface ApiRequest {
   dialect: Dialect;
   /** The id in every answer. */
   clientId: string;
+  connection: Connection;
 }
 
 /** Relays one request: reads it, finds its model, and waits for the head of the answer. */
@@ -40,8 +42,14 @@ export async function relayRequest(
   api: ApiRequest,
   isOurs: (secret: string) => boolean,
 ): Promise<Response> {
-  const { request, target, dialect, clientId } = api;
-  const refuse = (error: ClientError) => errorResponse(error, dialect, clientId);
+  const { request, target, dialect, clientId, connection } = api;
+  const answered = () => connection.limitSilence();
+  const refuse = (error: ClientError) => {
+    answered();
+    return errorResponse(error, dialect, clientId);
+  };
+  // Prefill takes minutes: an answer may be silent for as long as it takes.
+  connection.allowSilence();
   const read = await readBody(request, relay.config.maxBody, relay.budget, clock);
   if (!read.ok) return refuse(read.error);
   const body = read.bytes;
@@ -80,6 +88,7 @@ export async function relayRequest(
     dialect,
     clientId,
     relay.exchangeContext(),
+    answered,
   );
   request.signal.addEventListener("abort", () => exchange.leave(), { once: true });
   relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(request.method, body));

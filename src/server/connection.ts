@@ -4,6 +4,8 @@ export interface Connection {
   readonly address: string;
   /** Takes the idle timer off this request: answers can be silent for minutes. */
   allowSilence(): void;
+  /** Puts it on again, for the last bytes of the answer and for what comes after it on this connection. */
+  limitSilence(): void;
   /** Turns the connection into a worker's WebSocket; `ticket` comes back to `worker`. */
   upgrade(ticket: unknown): boolean;
 }

@@ -71,14 +71,23 @@ export class Exchange {
   /** Status that the client was given, once it was given one. */
   status: number | undefined;
   readonly #context: ExchangeContext;
+  readonly #answered: () => void;
   #resolve!: (response: Response) => void;
   #state: State = { phase: "waiting" };
   #dispatchedAt: number | undefined;
   #lastByteAt: number;
   #keepaliveTimer: Timer | undefined;
 
-  constructor(request: LinkRequest, dialect: Dialect, clientId: string, context: ExchangeContext) {
+  /** @param answered called when the client has been given the whole answer */
+  constructor(
+    request: LinkRequest,
+    dialect: Dialect,
+    clientId: string,
+    context: ExchangeContext,
+    answered: () => void = () => {},
+  ) {
     this.request = request;
+    this.#answered = answered;
     this.dialect = dialect;
     this.clientId = clientId;
     this.#context = context;
@@ -171,6 +180,7 @@ export class Exchange {
       case "waiting":
       case "opening":
         this.status = error.status;
+        this.#answered();
         return this.#resolve(errorResponse(error, this.dialect, this.clientId));
       case "kept":
       case "open": {
@@ -219,11 +229,12 @@ export class Exchange {
   }
 
   #newStream(): ResponseStream {
-    return new ResponseStream(this.#context.budget, () => {
+    const left = (): void => {
       if (this.#state.phase === "closed") return;
       this.#close();
       this.#context.gone(this, "client_disconnect");
-    });
+    };
+    return new ResponseStream(this.#context.budget, left, this.#answered);
   }
 
   #push(stream: ResponseStream, bytes: Uint8Array<ArrayBuffer>): void {
@@ -248,6 +259,7 @@ export class Exchange {
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
     const sent = this.#isBodiless(head.status) ? null : body;
+    if (!(sent instanceof ReadableStream)) this.#answered();
     this.#resolve(new Response(sent, { status: head.status, headers }));
   }
 

@@ -66,6 +66,7 @@ const IDLE_TIMEOUT_SECS = 30;
  *
  * @param sendLimit bytes that may wait for one worker; above it the worker is cut off
  * @param secure absent for plain HTTP
+ * @param idleSecs until a connection that sends no request, or an unfinished one, is closed
  * @throws {Problem} if the address cannot be had
  */
 export function listen(
@@ -73,8 +74,9 @@ export function listen(
   sendLimit: number,
   handlers: ListenerHandlers,
   secure?: SecureOptions,
+  idleSecs = IDLE_TIMEOUT_SECS,
 ): Listener {
-  const server = open(address, sendLimit, handlers, secure);
+  const server = open(address, sendLimit, handlers, secure, idleSecs);
   return {
     host: address.host,
     port: server.port ?? address.port,
@@ -91,6 +93,7 @@ function open(
   sendLimit: number,
   handlers: ListenerHandlers,
   secure: SecureOptions | undefined,
+  idleSecs: number,
 ): Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
@@ -102,10 +105,10 @@ function open(
       // the port without a word, each with half of the clients and workers.
       reusePort: secure?.shared ?? false,
       ...(secure !== undefined && secureSettings(secure)),
-      idleTimeout: IDLE_TIMEOUT_SECS,
+      idleTimeout: idleSecs,
       // The relay has limits of its own and words the refusal itself.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, self) => handlers.request(request, connectionOf(request, self)),
+      fetch: (request, self) => handlers.request(request, connectionOf(request, self, idleSecs)),
       error: () => new Response("Internal error\n", { status: 500 }),
       websocket: {
         data: {} as SocketData,
@@ -171,12 +174,13 @@ function explain(error: unknown): { why: string; action: string } {
   }
 }
 
-function connectionOf(request: Request, server: Server<SocketData>): Connection {
+function connectionOf(request: Request, server: Server<SocketData>, idleSecs: number): Connection {
   return {
     get address() {
       return server.requestIP(request)?.address ?? "";
     },
     allowSilence: () => server.timeout(request, 0),
+    limitSilence: () => server.timeout(request, idleSecs),
     upgrade: (ticket) => server.upgrade(request, { data: { ticket, session: undefined } }),
   };
 }

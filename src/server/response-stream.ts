@@ -14,6 +14,7 @@ export class ResponseStream {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   readonly #budget: ByteBudget;
+  readonly #onRead: () => void;
   #held: Uint8Array<ArrayBuffer>[] = [];
   #heldBytes = 0;
   /** Resolves the pull that waits for bytes. */
@@ -24,9 +25,11 @@ export class ResponseStream {
   /**
    * @param budget what held bytes are counted against
    * @param onCancel called when the client has gone away
+   * @param onRead called when the client has been handed the last byte
    */
-  constructor(budget: ByteBudget, onCancel: () => void) {
+  constructor(budget: ByteBudget, onCancel: () => void, onRead: () => void) {
     this.#budget = budget;
+    this.#onRead = onRead;
     // Only a pull stream is held back by a client that does not read; highWaterMark 0 keeps the count
     // of held bytes here and nowhere else.
     this.body = new ReadableStream<Uint8Array<ArrayBuffer>>(
@@ -71,7 +74,7 @@ export class ResponseStream {
     this.#ending = "ended";
     if (this.#heldBytes > 0) this.#budget.leave(this);
     if (this.#wanted === undefined) return;
-    this.#controller?.close();
+    this.#complete();
     this.#answerPull();
   }
 
@@ -111,11 +114,16 @@ export class ResponseStream {
       this.#controller?.enqueue(next);
       return;
     }
-    if (this.#ending === "ended") return this.#controller?.close();
+    if (this.#ending === "ended") return this.#complete();
     if (this.#ending === "broken") return this.#controller?.error(new Error("The answer broke off"));
     return new Promise((resolve) => {
       this.#wanted = resolve;
     });
+  }
+
+  #complete(): void {
+    this.#controller?.close();
+    this.#onRead();
   }
 
   #takeHeld(): Uint8Array<ArrayBuffer> | undefined {

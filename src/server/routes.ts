@@ -83,9 +83,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         if (request.method === "OPTIONS") return cors.preflight(request);
         const refused = options.clients.refusal(request.headers);
         if (refused !== undefined) return cors.allow(request, refuse(refused, dialect, clientId));
-        // Prefill takes minutes: an answer may be silent for as long as it takes.
-        connection.allowSilence();
-        return cors.allow(request, await answerApi(request, target, dialect, clientId));
+        return cors.allow(request, await answerApi(request, target, dialect, clientId, connection));
       }
       return answerStatus(request, target, dialect, clientId);
     } catch (error) {
@@ -103,6 +101,7 @@ export function createRoutes(options: RoutesOptions): Handler {
     target: RequestTarget,
     dialect: Dialect,
     clientId: string,
+    connection: Connection,
   ): Promise<Response> {
     const reading = request.method === "GET" || request.method === "HEAD";
     const { path } = target;
@@ -111,7 +110,8 @@ export function createRoutes(options: RoutesOptions): Handler {
       return json(request, modelList(relay.core.registry.models(), dialect), idHeaders(dialect, clientId));
     }
     if (path.startsWith("/v1/models/") && reading) return oneModel(request, path, dialect, clientId);
-    return relayRequest(relay, clock, { request, target, dialect, clientId }, options.isOurs);
+    const api = { request, target, dialect, clientId, connection };
+    return relayRequest(relay, clock, api, options.isOurs);
   }
 
   function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {

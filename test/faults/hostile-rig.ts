@@ -32,7 +32,8 @@ export interface HostileRig extends AsyncDisposable {
   settled(): Promise<void>;
 }
 
-export async function startHostileRig(): Promise<HostileRig> {
+/** @param idleSecs as of the relay, unless a test is about it */
+export async function startHostileRig(idleSecs?: number): Promise<HostileRig> {
   const app = createRelayApp(relayConfig({}), { clock: systemClock, log: silentLog });
   const handlers: ListenerHandlers = {
     request: (request, connection) => app.request(request, connection),
@@ -40,13 +41,19 @@ export async function startHostileRig(): Promise<HostileRig> {
   };
   const address = { host: "127.0.0.1", port: 0 };
   const pair = selfSignedPair({ names: ["localhost"], nowMs: Date.now() });
-  const plain = listen(address, 1e9, handlers);
-  const secure = listen(address, 1e9, handlers, {
-    identities: [{ names: ["localhost"], ...pair }],
-    carrier: "tcp",
-    http2: true,
-    shared: false,
-  });
+  const plain = listen(address, 1e9, handlers, undefined, idleSecs);
+  const secure = listen(
+    address,
+    1e9,
+    handlers,
+    {
+      identities: [{ names: ["localhost"], ...pair }],
+      carrier: "tcp",
+      http2: true,
+      shared: false,
+    },
+    idleSecs,
+  );
   const doors: HostileRig["doors"] = {
     HTTP: {
       name: "HTTP",

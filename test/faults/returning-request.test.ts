@@ -19,6 +19,7 @@ const request: LinkRequest = {
 function writerInto(told: Inbox<string>): ResponseWriter {
   return {
     finished: false,
+    room: () => undefined,
     head: ({ status }) => told.put(`head ${status}`),
     body() {},
     end: () => told.put("end"),

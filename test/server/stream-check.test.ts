@@ -10,6 +10,7 @@ function connection(tickets?: unknown[]): Connection {
   return {
     address: "192.0.2.1",
     allowSilence() {},
+    limitSilence() {},
     upgrade: (ticket) => tickets !== undefined && tickets.push(ticket) > 0,
   };
 }

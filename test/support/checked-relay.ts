@@ -46,6 +46,7 @@ export function startCheckedRelay(
       const connection = {
         address: "127.0.0.1",
         allowSilence() {},
+        limitSilence() {},
         upgrade: (ticket: unknown) => self.upgrade(request, { data: { ticket, session: undefined } }),
       };
       const other = relay.instead?.(request);

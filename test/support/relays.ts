@@ -61,7 +61,7 @@ const inProcess: RelayKind = {
   name: "in process",
   async start(settings = {}) {
     const app = createRelayApp(relayConfig(settings), { clock: systemClock, log: silentLog });
-    const connection = { address: "127.0.0.1", allowSilence() {}, upgrade: () => false };
+    const connection = { address: "127.0.0.1", allowSilence() {}, limitSilence() {}, upgrade: () => false };
     return {
       async fetch(path, init) {
         const response = await app.request(new Request(`http://relay.test${path}`, init), connection);
