@@ -11,6 +11,28 @@ export const V1_MAX_CHUNK = 1024 * 1024;
 /** Body text per part of a request that goes out in parts, in bytes before it is escaped. */
 export const V1_MAX_PART = 1024 * 1024;
 
+/** Subprotocol of the WebSocket by which two ends agree on v2 (RFC 6455 §1.9). */
+export const V2_SUBPROTOCOL = "modelrelay.v2";
+/** Body bytes of one frame. */
+export const V2_MAX_BODY = 64 * 1024;
+/** Bytes of any other frame; a list of `MAX_MODELS` names fits. */
+export const V2_MAX_TEXT = 1024 * 1024;
+/** Body bytes that may be on their way for one request before its reader has asked for more. */
+export const V2_WINDOW = 256 * 1024;
+/** Bounds of the window that a peer may announce. */
+export const V2_MIN_WINDOW = 16 * 1024;
+export const V2_MAX_WINDOW = 64 * 1024 * 1024;
+/** Sent and not acknowledged: bodies wait above the first, the link ends above the second. */
+export const V2_UNACKED_PAUSE = 8 * 1024 * 1024;
+export const V2_UNACKED_LIMIT = 64 * 1024 * 1024;
+/** An acknowledgement goes out after this many frames or bytes, and with each ping and pong. */
+export const V2_ACK_FRAMES = 64;
+export const V2_ACK_BYTES = 64 * 1024;
+/** Frames that are ready together leave together, in messages of about this many bytes. */
+export const V2_BATCH = 256 * 1024;
+/** Time for which a session outlives its carrier. */
+export const V2_GRACE_MS = 15_000;
+
 /** Models that one worker may register; what is beyond is left out and named in a warning. */
 export const MAX_MODELS = 1_000;
 
@@ -42,4 +64,10 @@ export const CLOSE = {
   silent: 4000,
   /** The two ends share no protocol version. */
   version: 4001,
+  /** Another connection goes on with this session. */
+  superseded: 4002,
+  /** A frame or a field is longer than the limits allow. */
+  tooLarge: 4003,
+  /** More body was sent than the reader had asked for, or nothing was acknowledged. */
+  flow: 4004,
 } as const;

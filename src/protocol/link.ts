@@ -18,6 +18,8 @@ import type {
 export interface Carrier {
   /** Hands one message over. Never blocks; a carrier that cannot take it ends the link by itself. */
   send(message: string | Uint8Array<ArrayBuffer>): void;
+  /** `undefined` while more may be sent, else a promise for the moment when it may; absent if nobody asks. */
+  room?(): Promise<void> | undefined;
 }
 
 /**
@@ -32,6 +34,21 @@ export const NEEDS = {
   /** A body that does not fit into one message of v1. */
   large: 4,
 } as const;
+
+/** What a link of a version with resume does beyond the rest. */
+export interface Resumption {
+  /** Names the session to whoever goes on with it; unguessable. */
+  readonly sessionId: string;
+  /** The connection is lost: what is said from now on waits. */
+  suspend(): void;
+  /**
+   * Goes on over another connection.
+   *
+   * @param theirCount counted frames that the other end has
+   * @throws {ProtocolError} if the two ends have no common past
+   */
+  resume(carrier: Carrier, theirCount: number): void;
+}
 
 /** What the relay hears from a worker. */
 export interface RelayEvents {
@@ -72,9 +89,13 @@ export interface RelayCodec {
   carries(): number;
   request(request: LinkRequest): void;
   cancel(id: string, reason: CancelReason): void;
+  /** So many bytes of a response have left for the client, which makes room for as many more. */
+  consumed(id: string, bytes: number): void;
   ping(wallMs: number): void;
   drain(reason: string, timeoutMs: number): void;
   refreshModels(reason: string): void;
+  /** Absent where a lost connection is a lost worker. */
+  readonly resumption?: Resumption;
 }
 
 /** What a worker hears from the relay. */
@@ -94,6 +115,8 @@ export interface WorkerEvents {
 export interface ResponseWriter {
   /** Nothing more can be said, so that the rest of the backend's answer need not be read. */
   readonly finished: boolean;
+  /** `undefined` while there is room for more of the body, else a promise for the moment when there is. */
+  room(): Promise<void> | undefined;
   head(head: ResponseHead): void;
   body(bytes: Uint8Array<ArrayBuffer>): void;
   end(tokens?: TokenCounts): void;

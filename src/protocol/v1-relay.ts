@@ -9,8 +9,8 @@ import {
   type HeaderFields,
   type LinkRequest,
   type Registration,
-  type TokenCounts,
 } from "./messages.ts";
+import { tokenCounts } from "./token-counts.ts";
 import {
   assumedStreamType,
   countField,
@@ -204,6 +204,8 @@ export function createV1RelayCodec(carrier: Carrier, events: RelayEvents): Relay
       // Workers in the field never complete a cancelled request, so nothing waits for it.
       if (held.delete(id)) send({ type: "cancel", request_id: id, reason });
     },
+    // v1 has no flow control.
+    consumed() {},
     ping: (wallMs) => send({ type: "ping", timestamp_unix_ms: wallMs }),
     drain: (reason, timeoutMs) =>
       send({ type: "graceful_shutdown", reason, drain_timeout_secs: Math.ceil(timeoutMs / 1_000) }),
@@ -227,22 +229,6 @@ function isFinalStatus(status: number): boolean {
 function statusFailure(status: number): LinkFailure {
   const message = `The backend answered with status ${status}, which HTTP does not know`;
   return { status: 502, code: "backend_unreachable", message, origin: "backend" };
-}
-
-function tokenCounts(fields: Fields): TokenCounts | undefined {
-  const value = fields["token_counts"];
-  if (typeof value !== "object" || value === null) return undefined;
-  const counts: TokenCounts = {};
-  const from = value as Fields;
-  for (const [ours, theirs] of [
-    ["prompt", "prompt_tokens"],
-    ["completion", "completion_tokens"],
-    ["total", "total_tokens"],
-  ] as const) {
-    const count = from[theirs];
-    if (typeof count === "number" && Number.isSafeInteger(count) && count >= 0) counts[ours] = count;
-  }
-  return counts;
 }
 
 /** Our own workers mark a failure that is not the backend's answer, so that the relay can word it. */

@@ -1,14 +1,8 @@
 import { dialectOf, errorEvent, type Boundary } from "./dialect.ts";
 import { V1_MAX_CHUNK, V1_MAX_MESSAGE } from "./limits.ts";
 import type { Carrier, ResponseWriter, WorkerCodec, WorkerEvents } from "./link.ts";
-import type {
-  CancelReason,
-  Feature,
-  LinkRequest,
-  Registration,
-  ResponseHead,
-  TokenCounts,
-} from "./messages.ts";
+import { wireTokens } from "./token-counts.ts";
+import type { CancelReason, Feature, LinkRequest, Registration, ResponseHead } from "./messages.ts";
 import {
   featureList,
   headerFields,
@@ -115,7 +109,7 @@ export function createV1WorkerCodec(carrier: Carrier, events: WorkerEvents): Wor
         ...(registration.features.length > 0 && { features: registration.features }),
       });
     },
-    respond: (held) => createV1Writer(held, send, features.includes("head")),
+    respond: (held) => createV1Writer(held, send, () => carrier.room?.(), features.includes("head")),
     pong: (load, timestampMs) =>
       send({
         type: "pong",
@@ -134,6 +128,7 @@ export function createV1WorkerCodec(carrier: Carrier, events: WorkerEvents): Wor
 function createV1Writer(
   request: LinkRequest,
   send: (message: Record<string, unknown>) => void,
+  room: () => Promise<void> | undefined,
   headFirst: boolean,
 ): ResponseWriter {
   // Fatal: text that cannot be decoded must not be replaced. A character split between two parts is
@@ -199,6 +194,7 @@ function createV1Writer(
     get finished() {
       return finished;
     },
+    room,
     head(given) {
       head = given;
       const successful = given.status >= 200 && given.status < 300;
@@ -274,12 +270,4 @@ function pieceEnd(text: string, start: number): number {
   if (end >= text.length) return text.length;
   const last = text.charCodeAt(end - 1);
   return last >= 0xd800 && last <= 0xdbff ? end - 1 : end;
-}
-
-function wireTokens(tokens: TokenCounts): Record<string, number> {
-  return {
-    ...(tokens.prompt !== undefined && { prompt_tokens: tokens.prompt }),
-    ...(tokens.completion !== undefined && { completion_tokens: tokens.completion }),
-    ...(tokens.total !== undefined && { total_tokens: tokens.total }),
-  };
 }

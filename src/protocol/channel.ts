@@ -1,0 +1,261 @@
+import { CLOSE, V2_ACK_BYTES, V2_ACK_FRAMES, V2_BATCH, V2_UNACKED_LIMIT } from "./limits.ts";
+import {
+  FRAME,
+  FrameDecoder,
+  HEADER_BYTES,
+  isCounted,
+  payloadLength,
+  writeHeader,
+  type FrameHandler,
+} from "./frames.ts";
+import { ProtocolError } from "./messages.ts";
+
+/** Takes messages away; see `Carrier` in link.ts. */
+export interface ByteCarrier {
+  send(message: Uint8Array<ArrayBuffer>): void;
+}
+
+export interface ChannelOptions {
+  /** Calls back once what is being done now is done, so that what is ready together leaves together. */
+  schedule(flush: () => void): void;
+  /** A frame has come: every one but acknowledgements. */
+  frame: FrameHandler;
+  /** More was sent than may wait for the other end's acknowledgement: the link is of no use any more. */
+  overflowed(error: ProtocolError): void;
+}
+
+/** What was handed to the carrier and may have to be sent again. */
+interface Sent {
+  /** Number of the last counted frame in it. */
+  last: number;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Room that is allocated at once; small frames share it. */
+const SLAB_BYTES = 32 * 1024;
+
+/**
+ * One end of a link that can lose its carrier and go on over another one. Counted frames arrive once and
+ * in order: both ends number them from 1 in each direction without saying so, keep what they sent until
+ * the other has acknowledged it, and send it again over the next carrier.
+ *
+ * ```
+ * send() ─► buffer ─► flush() ─► carrier          (kept until acknowledged)
+ * receive() ─► decoder ─► frame()
+ * ```
+ */
+export class Channel {
+  readonly #options: ChannelOptions;
+  #carrier: ByteCarrier | undefined;
+  #decoder: FrameDecoder;
+  /** Where frames are written; `#from` to `#to` has not been flushed. */
+  #buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  #from = 0;
+  #to = 0;
+  #scheduled = false;
+  /** Numbers of the last counted frame that was written, and that the other end has. */
+  #written = 0;
+  #acknowledged = 0;
+  readonly #kept: Sent[] = [];
+  #unacked = 0;
+  /** Counted frames that have come, and how many of them the other end knows of. */
+  #received = 0;
+  #told = 0;
+  #receivedBytes = 0;
+
+  constructor(options: ChannelOptions) {
+    this.#options = options;
+    this.#decoder = this.#newDecoder();
+  }
+
+  /** Counted frames that have come. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Bytes that were sent and that the other end may not have. */
+  get unacked(): number {
+    return this.#unacked;
+  }
+
+  get attached(): boolean {
+    return this.#carrier !== undefined;
+  }
+
+  /** Sends from now on over this carrier. What waited goes out at the next flush. */
+  attach(carrier: ByteCarrier): void {
+    this.#carrier = carrier;
+  }
+
+  /**
+   * The carrier is gone. What is sent from now on waits for the next one; what is received is taken to
+   * come from the next one, which is not sent on before `resume`.
+   */
+  detach(): void {
+    this.#carrier = undefined;
+    this.#decoder = this.#newDecoder();
+  }
+
+  /**
+   * Goes on over another carrier: sends again what the other end has not received.
+   *
+   * @param greet sends what has to come before anything else
+   * @param theirCount counted frames that the other end says it has received
+   * @throws {ProtocolError} if that cannot be
+   */
+  resume(carrier: ByteCarrier, theirCount: number, greet?: () => void): void {
+    this.flush();
+    if (!Number.isSafeInteger(theirCount) || theirCount < this.#acknowledged || theirCount > this.#written) {
+      throw new ProtocolError(
+        `Cannot go on after frame ${theirCount}: ${this.#acknowledged} to ${this.#written} are possible`,
+        CLOSE.protocol,
+      );
+    }
+    this.attach(carrier);
+    this.#acknowledge(theirCount);
+    greet?.();
+    for (const message of this.#unreceived(theirCount)) carrier.send(message);
+    this.#told = this.#received;
+    this.#receivedBytes = 0;
+  }
+
+  send(type: number, request: number, payload?: Uint8Array): void {
+    const length = payload?.length ?? 0;
+    // What is not counted is about a carrier; without one it is about nothing.
+    if (!isCounted(type) && this.#carrier === undefined) return;
+    const at = this.#reserve(HEADER_BYTES + length);
+    writeHeader(this.#buffer, at, type, request, length);
+    if (payload !== undefined) this.#buffer.set(payload, at + HEADER_BYTES);
+    this.#count(type, HEADER_BYTES + length);
+  }
+
+  sendJson(type: number, request: number, value: object): void {
+    this.send(type, request, Buffer.from(JSON.stringify(value)));
+  }
+
+  sendCredit(request: number, bytes: number): void {
+    const at = this.#reserve(HEADER_BYTES + 4);
+    writeHeader(this.#buffer, at, FRAME.credit, request, 4);
+    this.#buffer.writeUInt32BE(bytes, at + HEADER_BYTES);
+    this.#count(FRAME.credit, HEADER_BYTES + 4);
+  }
+
+  /**
+   * Takes bytes that came over the carrier.
+   *
+   * @throws {ProtocolError} if they break the rules
+   */
+  receive(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#receivedBytes += bytes.length;
+    this.#decoder.push(bytes);
+    const behind = this.#received - this.#told;
+    if (behind >= V2_ACK_FRAMES || (behind > 0 && this.#receivedBytes >= V2_ACK_BYTES)) this.acknowledge();
+  }
+
+  /** Tells the other end what has come, with whatever else goes out next. */
+  acknowledge(): void {
+    if (this.#carrier === undefined || this.#told === this.#received) return;
+    this.#told = this.#received;
+    this.#receivedBytes = 0;
+    const count = Buffer.allocUnsafe(8);
+    count.writeBigUInt64BE(BigInt(this.#received));
+    this.send(FRAME.ack, 0, count);
+  }
+
+  /** Hands over what was written since the last time. */
+  flush(): void {
+    this.#scheduled = false;
+    if (this.#from === this.#to) return;
+    const bytes = this.#buffer.subarray(this.#from, this.#to);
+    this.#from = this.#to;
+    if (this.#written > (this.#kept.at(-1)?.last ?? this.#acknowledged)) {
+      this.#kept.push({ last: this.#written, bytes });
+      this.#unacked += bytes.length;
+    }
+    this.#carrier?.send(bytes);
+    if (this.#unacked <= V2_UNACKED_LIMIT) return;
+    const message = `Cannot send more: ${this.#unacked} bytes are not acknowledged`;
+    this.#options.overflowed(new ProtocolError(message, CLOSE.flow));
+  }
+
+  #newDecoder(): FrameDecoder {
+    return new FrameDecoder((type, request, payload) => {
+      if (isCounted(type)) this.#received++;
+      if (type === FRAME.ack) this.#acknowledgedBy(payload);
+      else this.#options.frame(type, request, payload);
+    });
+  }
+
+  /** @returns where the frame begins in the buffer */
+  #reserve(bytes: number): number {
+    if (this.#to + bytes > this.#buffer.length) {
+      // The rest of the old one belongs to messages that may have to be sent again.
+      this.flush();
+      this.#buffer = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, bytes));
+      this.#from = 0;
+      this.#to = 0;
+    }
+    return this.#to;
+  }
+
+  #count(type: number, bytes: number): void {
+    this.#to += bytes;
+    if (isCounted(type)) this.#written++;
+    if (this.#to - this.#from >= V2_BATCH) return this.flush();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#options.schedule(() => {
+      if (this.#scheduled) this.flush();
+    });
+  }
+
+  #acknowledgedBy(payload: Uint8Array): void {
+    const count =
+      payload.length === 8
+        ? Number(Buffer.from(payload.buffer, payload.byteOffset, 8).readBigUInt64BE())
+        : -1;
+    if (count < this.#acknowledged || count > this.#written) {
+      throw new ProtocolError(
+        `Cannot take an acknowledgement of frame ${count}: ${this.#written} were sent`,
+        CLOSE.protocol,
+      );
+    }
+    this.#acknowledge(count);
+  }
+
+  #acknowledge(count: number): void {
+    this.#acknowledged = count;
+    let done = 0;
+    for (const { last, bytes } of this.#kept) {
+      if (last > count) break;
+      this.#unacked -= bytes.length;
+      done++;
+    }
+    if (done > 0) this.#kept.splice(0, done);
+  }
+
+  /** Counted frames after `count`, in the pieces in which they were sent. */
+  *#unreceived(count: number): Iterable<Uint8Array<ArrayBuffer>> {
+    let number = this.#kept.length === 0 ? this.#written : this.#firstKept() - 1;
+    for (const { bytes } of this.#kept) {
+      const frames: Uint8Array[] = [];
+      for (let at = 0; at < bytes.length;) {
+        const end = at + HEADER_BYTES + payloadLength(bytes, at);
+        if (isCounted(bytes[at + 3]!) && ++number > count) frames.push(bytes.subarray(at, end));
+        at = end;
+      }
+      if (frames.length > 0) yield Buffer.concat(frames);
+    }
+  }
+
+  /** Number of the first counted frame that is kept. */
+  #firstKept(): number {
+    const [first] = this.#kept;
+    if (first === undefined) return this.#written + 1;
+    let frames = 0;
+    for (let at = 0; at < first.bytes.length; at += HEADER_BYTES + payloadLength(first.bytes, at)) {
+      if (isCounted(first.bytes[at + 3]!)) frames++;
+    }
+    return first.last - frames + 1;
+  }
+}

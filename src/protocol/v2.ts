@@ -1,0 +1,41 @@
+/**
+ * What both ends of protocol v2 share besides its frames: the JSON in them. Fields that are not known are
+ * skipped, optional ones are left out when absent.
+ */
+import { CLOSE, V2_MAX_WINDOW, V2_MIN_WINDOW } from "./limits.ts";
+import { ProtocolError } from "./messages.ts";
+import { optionalCount, type Fields } from "./v1.ts";
+
+export const V2_VERSION = "modelrelay.v2";
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** @throws {ProtocolError} if the payload is no JSON object */
+export function jsonFields(payload: Uint8Array, what: string): Fields {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(decoder.decode(payload));
+  } catch {
+    throw new ProtocolError(`Cannot read ${what}: it is not JSON`, CLOSE.protocol);
+  }
+  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as Fields;
+  throw new ProtocolError(`Cannot read ${what}: it is not a JSON object`, CLOSE.protocol);
+}
+
+/** The window that a peer announces, within bounds. */
+export function windowField(fields: Fields, fallback: number): number {
+  const given = optionalCount(fields, "window") ?? fallback;
+  return Math.min(Math.max(given, V2_MIN_WINDOW), V2_MAX_WINDOW);
+}
+
+/** @throws {ProtocolError} if there are not exactly four bytes */
+export function creditOf(payload: Uint8Array): number {
+  if (payload.length !== 4)
+    throw new ProtocolError("Cannot read a credit: it has four bytes", CLOSE.protocol);
+  return new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0);
+}
+
+/** ms since the epoch in a ping, and behind the load in a pong. */
+export function writeTime(into: Uint8Array, at: number, wallMs: number): void {
+  new DataView(into.buffer, into.byteOffset).setBigUint64(at, BigInt(Math.max(0, Math.trunc(wallMs))));
+}
