@@ -98,11 +98,11 @@ describe.skipIf(lacksPart("pebble", "pebbleChallengeServer"))("serve --tls --dom
 
   test("answers curl over HTTP/2, over HTTP/1.1, and over that alone with --no-http2", async () => {
     const curl = async (httpsPort: number, ...args: string[]) => {
-      const { stdout, stderr } = await runProgram([
-        ...["curl", "--silent", "--show-error", "--cacert", authority.rootFile, "--noproxy", "*"],
-        ...["--connect-to", `::127.0.0.1:${httpsPort}`, "--write-out", " %{http_version}", ...args],
-        `https://${A}/v1/models`,
-      ]);
+      const { stdout, stderr } = await runProgram(
+        `curl --silent --show-error --noproxy * --connect-to ::127.0.0.1:${httpsPort} --cacert`
+          .split(" ")
+          .concat(authority.rootFile, "--write-out", " %{http_version}", args, `https://${A}/v1/models`),
+      );
       return stdout + stderr;
     };
     const list = '{"object":"list","data":[]}';
