@@ -106,6 +106,10 @@ export interface WorkerEvents {
   ping(timestampMs: number | undefined): void;
   drain(reason: string | undefined, timeoutMs: number | undefined): void;
   refreshModels(): void;
+  /** The session goes on over the new connection; v2 alone. */
+  resumed?(): void;
+  /** The relay does not know the session any more: its requests are lost, and a new one may register. */
+  refused?(reason: string): void;
 }
 
 /**
@@ -142,4 +146,14 @@ export interface WorkerCodec {
   respond(request: LinkRequest): ResponseWriter;
   pong(load: number, timestampMs: number | undefined): void;
   models(models: string[], load: number): void;
+  /** Absent where a lost connection is the end of the session. */
+  readonly continuation?: Continuation;
+}
+
+/** The worker's part in going on after a lost connection. */
+export interface Continuation {
+  /** The connection is lost: what is said from now on waits. */
+  suspend(): void;
+  /** Asks over another connection to go on; `resumed` or `refused` is the answer. */
+  ask(carrier: Carrier): void;
 }

@@ -42,6 +42,8 @@ export interface Acceptance {
   models: string[];
   warnings: string[];
   features: Feature[];
+  /** Where a lost connection can be made good: for how long the relay waits for it. */
+  graceMs?: number;
 }
 
 /**

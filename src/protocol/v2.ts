@@ -3,7 +3,7 @@
  * skipped, optional ones are left out when absent.
  */
 import { CLOSE, V2_MAX_WINDOW, V2_MIN_WINDOW } from "./limits.ts";
-import { ProtocolError } from "./messages.ts";
+import { ProtocolError, type CancelReason } from "./messages.ts";
 import { optionalCount, type Fields } from "./v1.ts";
 
 export const V2_VERSION = "modelrelay.v2";
@@ -38,4 +38,11 @@ export function creditOf(payload: Uint8Array): number {
 /** ms since the epoch in a ping, and behind the load in a pong. */
 export function writeTime(into: Uint8Array, at: number, wallMs: number): void {
   new DataView(into.buffer, into.byteOffset).setBigUint64(at, BigInt(Math.max(0, Math.trunc(wallMs))));
+}
+
+/** A reason is for the log only, so one that is not understood is no error. */
+export function cancelReason(reason: unknown): CancelReason {
+  if (typeof reason === "string") return reason as CancelReason;
+  const other = (reason as { other?: unknown } | null | undefined)?.other;
+  return { other: typeof other === "string" ? other : "unknown" };
 }

@@ -1,0 +1,124 @@
+import type { Channel } from "./channel.ts";
+import { FRAME } from "./frames.ts";
+import { CLOSE, V2_MAX_BODY, V2_UNACKED_PAUSE } from "./limits.ts";
+import type { ResponseWriter } from "./link.ts";
+import { ProtocolError, type ResponseHead, type TokenCounts } from "./messages.ts";
+import { wireTokens } from "./token-counts.ts";
+
+/** What a writer tells of itself. */
+export interface WriterEvents {
+  /** It waits for acknowledgements, and is to be pumped when there are some. */
+  paused(): void;
+  flowing(): void;
+  finished(): void;
+}
+
+/** Writes one response as fast as its client reads: what there is no credit for waits here. */
+export class V2Writer implements ResponseWriter {
+  readonly id: string;
+  readonly #number: number;
+  readonly #channel: Channel;
+  readonly #events: WriterEvents;
+  #credit: number;
+  #waiting: Uint8Array[] = [];
+  #ending: { tokens: TokenCounts | undefined } | undefined;
+  #room: PromiseWithResolvers<void> | undefined;
+  #state: "open" | "begun" | "finished" = "open";
+
+  constructor(id: string, number: number, credit: number, channel: Channel, events: WriterEvents) {
+    this.id = id;
+    this.#number = number;
+    this.#credit = credit;
+    this.#channel = channel;
+    this.#events = events;
+  }
+
+  get finished(): boolean {
+    return this.#state === "finished";
+  }
+
+  room(): Promise<void> | undefined {
+    if (this.#state === "finished") return undefined;
+    if (this.#waiting.length === 0 && this.#credit > 0 && this.#channel.unacked <= V2_UNACKED_PAUSE)
+      return undefined;
+    if (this.#waiting.length === 0 && this.#credit > 0) this.#events.paused();
+    this.#room ??= Promise.withResolvers<void>();
+    return this.#room.promise;
+  }
+
+  head(head: ResponseHead): void {
+    if (this.#state !== "open") return;
+    this.#state = "begun";
+    this.#channel.sendJson(FRAME.head, this.#number, { status: head.status, headers: head.headers });
+  }
+
+  body(bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.#state !== "begun" || bytes.length === 0) return;
+    this.#waiting.push(bytes);
+    this.pump();
+  }
+
+  end(tokens?: TokenCounts): void {
+    if (this.#state !== "begun") return;
+    this.#ending = { tokens };
+    this.pump();
+  }
+
+  fail(status: number, message: string, code = "backend_unreachable"): void {
+    if (this.#state === "finished") return;
+    const origin = code.startsWith("worker_") ? "worker" : "backend";
+    this.#channel.sendJson(FRAME.fail, this.#number, { status, code, message, origin });
+    this.#finish();
+  }
+
+  cancelled(): void {
+    if (this.#state !== "finished") this.#finish();
+  }
+
+  /** The relay does not want it any more. */
+  drop(): void {
+    this.cancelled();
+  }
+
+  grant(bytes: number): void {
+    this.#credit += bytes;
+    if (!Number.isSafeInteger(this.#credit))
+      throw new ProtocolError("Cannot take so much credit", CLOSE.flow);
+    this.pump();
+  }
+
+  /** Sends what there is credit for. */
+  pump(): void {
+    if (this.#state === "finished") return;
+    while (this.#waiting.length > 0 && this.#credit > 0) {
+      if (this.#channel.unacked > V2_UNACKED_PAUSE) return this.#events.paused();
+      const part = this.#waiting[0]!;
+      const size = Math.min(part.length, this.#credit, V2_MAX_BODY);
+      this.#channel.send(FRAME.body, this.#number, size === part.length ? part : part.subarray(0, size));
+      this.#credit -= size;
+      if (size === part.length) this.#waiting.shift();
+      else this.#waiting[0] = part.subarray(size);
+    }
+    this.#events.flowing();
+    if (this.#waiting.length > 0) return;
+    if (this.#ending !== undefined) {
+      const { tokens } = this.#ending;
+      if (tokens === undefined) this.#channel.send(FRAME.end, this.#number);
+      else this.#channel.sendJson(FRAME.end, this.#number, { token_counts: wireTokens(tokens) });
+      return this.#finish();
+    }
+    if (this.#credit > 0) this.#openRoom();
+  }
+
+  #finish(): void {
+    this.#state = "finished";
+    this.#waiting = [];
+    this.#events.finished();
+    this.#openRoom();
+  }
+
+  #openRoom(): void {
+    this.#room?.resolve();
+    this.#room = undefined;
+  }
+}
