@@ -61,7 +61,7 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp; why: string }[] = 
   {
     what: "acme-client",
     pattern: /from "acme-client"/,
-    files: /^tls\/acme\.ts$/,
+    files: /^tls\/acme\/session\.ts$/,
     why: "one adapter words its errors",
   },
 ];

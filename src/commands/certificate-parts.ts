@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import { issueCertificate, renewalInfo, type AcmeOptions } from "../tls/issue.ts";
+import { renewalInfo } from "../tls/acme/ari.ts";
+import { issueCertificate } from "../tls/acme/issue.ts";
+import type { AcmeOptions } from "../tls/acme/types.ts";
 import type { Authority } from "../tls/keeper.ts";
-import { openStore, type CertificateStore } from "../tls/store.ts";
+import { openStore, type CertificateStore } from "../tls/store/store.ts";
 import { readAuthorities } from "./ca-file.ts";
 import { directoryOf, type AcmeConfig } from "./tls-options.ts";
 

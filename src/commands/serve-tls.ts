@@ -1,6 +1,6 @@
 import type { TlsDoorConfig, TlsDoorParts } from "../server/tls-door.ts";
 import { followFiles } from "../tls/file-source.ts";
-import { keepCertificates } from "../tls/manager.ts";
+import { keepCertificates } from "../tls/ca-source.ts";
 import { keepSelfSigned } from "../tls/self-signed-source.ts";
 import { acmeOptionsOf, authorityOf, certificateStore, type Parts } from "./certificate-parts.ts";
 import type { ServeConfig } from "./serve-options.ts";

@@ -5,7 +5,7 @@ import { messageOf, Problem, UsageError } from "../base/errors.ts";
 import type { ListenAddress } from "../server/config.ts";
 import { DomainKeeper } from "../tls/keeper.ts";
 import { SELF_SIGNED } from "../tls/self-signed-source.ts";
-import type { CertificateStore } from "../tls/store.ts";
+import type { CertificateStore } from "../tls/store/store.ts";
 import { acmeOptionsOf, authorityOf } from "./certificate-parts.ts";
 import { commandNode, type Command, type Terminal } from "./command.ts";
 import { EXIT } from "./failure.ts";

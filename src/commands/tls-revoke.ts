@@ -1,4 +1,4 @@
-import { revokeCertificate } from "../tls/revoke.ts";
+import { revokeCertificate } from "../tls/acme/revoke.ts";
 import { acmeOptionsOf } from "./certificate-parts.ts";
 import { commandNode, type Command } from "./command.ts";
 import { defineOptions } from "./options.ts";

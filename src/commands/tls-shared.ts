@@ -1,7 +1,7 @@
 import { systemClock } from "../base/clock.ts";
 import { createLog, LOG_LEVELS, type Log } from "../base/log.ts";
 import { Problem, UsageError } from "../base/errors.ts";
-import { openStore, type CertificateStore } from "../tls/store.ts";
+import { openStore, type CertificateStore } from "../tls/store/store.ts";
 import { certificateStore } from "./certificate-parts.ts";
 import { defaultDataDir } from "./data-dir.ts";
 import { defineOptions } from "./options.ts";

@@ -1,7 +1,7 @@
 import { readCertificate } from "../tls/certificate.ts";
 import { stateFor } from "../tls/renewal.ts";
 import { SELF_SIGNED } from "../tls/self-signed-source.ts";
-import type { CertificateStore } from "../tls/store.ts";
+import type { CertificateStore } from "../tls/store/store.ts";
 import { commandNode, type Command } from "./command.ts";
 import { defineOptions } from "./options.ts";
 import { acmeOptions } from "./tls-options.ts";

@@ -1,4 +1,4 @@
-import { watchCertificateFiles, type CertificateFilesOptions } from "./cert-files.ts";
+import { watchFiles, type WatchedFilesOptions } from "./watched-files.ts";
 import type { CertificateFacts, KeyPair } from "./certificate.ts";
 import type { CertificateSource, Identity } from "./source.ts";
 
@@ -8,11 +8,11 @@ import type { CertificateSource, Identity } from "./source.ts";
  * @throws {Problem} if the files cannot be used now
  */
 export async function followFiles(
-  options: Omit<CertificateFilesOptions, "onChange"> & {
+  options: Omit<WatchedFilesOptions, "onChange"> & {
     onChange: (identities: readonly Identity[]) => void;
   },
 ): Promise<CertificateSource> {
-  const files = await watchCertificateFiles({
+  const files = await watchFiles({
     ...options,
     onChange: (pair, facts) => options.onChange([identity(pair, facts)]),
   });

@@ -1,12 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import { messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { AcmeError } from "./acme-error.ts";
+import { AcmeError } from "./acme/error.ts";
 import { checkPair, readCertificate, type CertificateFacts, type KeyPair } from "./certificate.ts";
 import { ariDelayMs, nextTryAt, timerMs } from "./policy.ts";
 import { chooseRenewal, nextStep, stateFor, type Step } from "./renewal.ts";
 import type { CertificateReport, Identity } from "./source.ts";
-import type { CertificateState, CertificateStore } from "./store.ts";
+import type { CertificateState, CertificateStore } from "./store/store.ts";
 
 /** A window in which the CA wants a certificate renewed, ms since the epoch. */
 export interface RenewalInfo {

@@ -1,6 +1,6 @@
 import type { CertificateFacts } from "./certificate.ts";
 import { renewalTime, type RenewalWindow } from "./policy.ts";
-import type { CertificateState } from "./store.ts";
+import type { CertificateState } from "./store/store.ts";
 
 /** What a domain's keeper is to do next. */
 export type Step =

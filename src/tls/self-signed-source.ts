@@ -5,7 +5,7 @@ import { readCertificate, type CertificateFacts, type KeyPair } from "./certific
 import { renewalTime, timerMs } from "./policy.ts";
 import { machineNames, renewSelfSigned, selfSignedPair } from "./self-signed.ts";
 import type { CertificateSource, Identity } from "./source.ts";
-import type { CertificateStore } from "./store.ts";
+import type { CertificateStore } from "./store/store.ts";
 
 /** Where the store keeps the certificate; nobody can own this name (.internal is reserved). */
 export const SELF_SIGNED = "self-signed.internal";

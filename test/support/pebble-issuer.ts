@@ -5,8 +5,8 @@
 
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { issueCertificate } from "../../src/tls/issue.ts";
-import { openStore } from "../../src/tls/store.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
+import { openStore } from "../../src/tls/store/store.ts";
 
 export interface IssuerInput {
   /** The store's. */

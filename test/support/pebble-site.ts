@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import type { AcmeError } from "../../src/tls/acme-error.ts";
-import type { AcmeOptions } from "../../src/tls/acme-types.ts";
-import { openStore, type CertificateStore } from "../../src/tls/store.ts";
+import type { AcmeError } from "../../src/tls/acme/error.ts";
+import type { AcmeOptions } from "../../src/tls/acme/types.ts";
+import { openStore, type CertificateStore } from "../../src/tls/store/store.ts";
 import { startPebble, type Pebble, type PebbleOptions } from "./pebble.ts";
 
 /** A store in a folder of its own. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { issueCertificate } from "../../src/tls/issue.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
 import { lacksPart } from "../support/parts.ts";
 import { postAs } from "../support/pebble-account.ts";
 import { startFront } from "../support/pebble-front.ts";

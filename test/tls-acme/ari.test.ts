@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { readCertificate } from "../../src/tls/certificate.ts";
-import { issueCertificate, renewalInfo, revokeCertificate } from "../../src/tls/issue.ts";
+import { renewalInfo } from "../../src/tls/acme/ari.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
+import { revokeCertificate } from "../../src/tls/acme/revoke.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { lacksPart } from "../support/parts.ts";
 import {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { issueCertificate } from "../../src/tls/issue.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { lacksPart } from "../support/parts.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { checkPair, readCertificate } from "../../src/tls/certificate.ts";
-import { issueCertificate } from "../../src/tls/issue.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
 import { lacksPart } from "../support/parts.ts";
 import { startFront } from "../support/pebble-front.ts";
 import {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { explainProblem, readProblem } from "../../src/tls/acme-problem.ts";
-import { parseRetryAfter, retryAfterInText } from "../../src/tls/retry-after.ts";
+import { explainProblem, readProblem } from "../../src/tls/acme/problem.ts";
+import { parseRetryAfter, retryAfterInText } from "../../src/base/retry-after.ts";
 
 const NOW = Date.UTC(2026, 11, 1, 12);
 const context = { doing: "get a certificate for a.example", names: ["a.example"], nowMs: NOW };

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { issueCertificate } from "../../src/tls/issue.ts";
-import type { AcmeError } from "../../src/tls/acme-error.ts";
-import type { AcmeOptions } from "../../src/tls/acme-types.ts";
-import type { CertificateStore } from "../../src/tls/store.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
+import type { AcmeError } from "../../src/tls/acme/error.ts";
+import type { AcmeOptions } from "../../src/tls/acme/types.ts";
+import type { CertificateStore } from "../../src/tls/store/store.ts";
 import { lacksPart } from "../support/parts.ts";
 import { problem, startFront, type PebbleFront } from "../support/pebble-front.ts";
 import {

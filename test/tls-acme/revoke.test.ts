@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readCertificate, type KeyPair } from "../../src/tls/certificate.ts";
-import { issueCertificate, revokeCertificate } from "../../src/tls/issue.ts";
+import { issueCertificate } from "../../src/tls/acme/issue.ts";
+import { revokeCertificate } from "../../src/tls/acme/revoke.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { lacksPart } from "../support/parts.ts";
 import {

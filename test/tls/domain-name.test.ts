@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Problem } from "../../src/base/errors.ts";
 import { parseDomain } from "../../src/tls/domain-name.ts";
-import { domainFolder, folderDomain, safeFileName } from "../../src/tls/file-name.ts";
+import { domainFolder, folderDomain, safeFileName } from "../../src/tls/store/file-name.ts";
 
 function refusal(text: string): Problem {
   try {

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "../../src/base/log.ts";
-import { AcmeError } from "../../src/tls/acme-error.ts";
+import { AcmeError } from "../../src/tls/acme/error.ts";
 import type { Authority, RenewalInfo } from "../../src/tls/keeper.ts";
-import { keepCertificates } from "../../src/tls/manager.ts";
+import { keepCertificates } from "../../src/tls/ca-source.ts";
 import type { CertificateSource, Identity } from "../../src/tls/source.ts";
-import { openStore, type CertificateStore } from "../../src/tls/store.ts";
+import { openStore, type CertificateStore } from "../../src/tls/store/store.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 

@@ -1,12 +1,12 @@
 import { expect } from "bun:test";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { FileOperations } from "../../src/tls/file-operations.ts";
-import { safeFileName } from "../../src/tls/file-name.ts";
-import { heldRecord } from "../../src/tls/lock-record.ts";
-import { LOCK_TIMING } from "../../src/tls/lock.ts";
-import { thisProcess } from "../../src/tls/process-identity.ts";
-import { openStore, type CertificateStore } from "../../src/tls/store.ts";
+import type { FileOperations } from "../../src/tls/store/file-operations.ts";
+import { safeFileName } from "../../src/tls/store/file-name.ts";
+import { heldRecord } from "../../src/tls/store/lock-record.ts";
+import { LOCK_TIMING } from "../../src/tls/store/lock.ts";
+import { thisProcess } from "../../src/tls/store/process-identity.ts";
+import { openStore, type CertificateStore } from "../../src/tls/store/store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { storeFolder } from "./store-folder.ts";
 import { countedFiles } from "./stopping-files.ts";

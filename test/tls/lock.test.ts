@@ -2,9 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../../src/base/errors.ts";
-import type { FileOperations } from "../../src/tls/file-operations.ts";
-import { thisProcess } from "../../src/tls/process-identity.ts";
-import { openStore, type StoreLock } from "../../src/tls/store.ts";
+import type { FileOperations } from "../../src/tls/store/file-operations.ts";
+import { thisProcess } from "../../src/tls/store/process-identity.ts";
+import { openStore, type StoreLock } from "../../src/tls/store/store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import {
   advanceUntil,

@@ -1,4 +1,4 @@
-import { systemFiles, type CreatedFile, type FileOperations } from "../../src/tls/file-operations.ts";
+import { systemFiles, type CreatedFile, type FileOperations } from "../../src/tls/store/file-operations.ts";
 
 /** What a stopped process would have done next never happened. */
 export class Stopped extends Error {}

@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import { openStore, type PendingOrder } from "../../src/tls/store.ts";
+import { openStore, type PendingOrder } from "../../src/tls/store/store.ts";
 
 const [task = "", dir = "", leaseMs = "", ...rest] = process.argv.slice(2);
 const lockTiming = { leaseMs: Number(leaseMs), tryMs: 20 };

@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import { thisProcess } from "../../src/tls/process-identity.ts";
-import { openStore } from "../../src/tls/store.ts";
+import { thisProcess } from "../../src/tls/store/process-identity.ts";
+import { openStore } from "../../src/tls/store/store.ts";
 import {
   DEAD_PID,
   DOMAIN,

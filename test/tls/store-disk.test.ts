@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import type { CreatedFile } from "../../src/tls/file-operations.ts";
-import { openStore } from "../../src/tls/store.ts";
+import type { CreatedFile } from "../../src/tls/store/file-operations.ts";
+import { openStore } from "../../src/tls/store/store.ts";
 import { DOMAIN, filesBelow, otherPair, pair, problemOf, storeFolder } from "./store-folder.ts";
 import { filesWith, systemError } from "./stopping-files.ts";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../src/base/errors.ts";
 import type { Log } from "../../src/base/log.ts";
-import type { PendingOrder } from "../../src/tls/store.ts";
+import type { PendingOrder } from "../../src/tls/store/store.ts";
 import { makeCertificate } from "../support/certificates.ts";
 
 /** A folder for a store, which is not there yet, and goes with the test. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import { openStore } from "../../src/tls/store.ts";
+import { openStore } from "../../src/tls/store/store.ts";
 import { DOMAIN, filesBelow, otherPair, pair, storeFolder, warnings } from "./store-folder.ts";
 
 /** No test waits for so long. */

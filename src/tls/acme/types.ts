@@ -1,5 +1,5 @@
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
 
 /** How to order certificates of a CA. */
 export interface AcmeOptions {

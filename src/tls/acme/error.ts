@@ -1,4 +1,4 @@
-import { Problem, type ProblemOptions } from "../base/errors.ts";
+import { Problem, type ProblemOptions } from "../../base/errors.ts";
 
 export interface AcmeErrorOptions extends ProblemOptions {
   type: string;

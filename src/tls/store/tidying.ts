@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { messageOf } from "../base/errors.ts";
-import type { Log } from "../base/log.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
 import { FILE_MODE, FOLDER_MODE, removeIfLeftover, type WriteTools } from "./atomic-file.ts";
 import { errorCode } from "./file-operations.ts";
 

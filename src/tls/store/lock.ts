@@ -12,7 +12,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { Problem } from "../base/errors.ts";
+import { Problem } from "../../base/errors.ts";
 import { ensureFolder, type WriteTools } from "./atomic-file.ts";
 import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../src/base/errors.ts";
-import { watchCertificateFiles, type CertificateFilesOptions } from "../../src/tls/cert-files.ts";
+import { watchFiles, type WatchedFilesOptions } from "../../src/tls/watched-files.ts";
 import type { KeyPair } from "../../src/tls/certificate.ts";
 import { selfSignedPair } from "../../src/tls/self-signed.ts";
 import { ManualClock } from "../support/manual-clock.ts";
@@ -30,7 +30,7 @@ class WallClock extends ManualClock {
 
 /** A folder with two files in it, and everything that is said while they are watched. */
 class Desk {
-  readonly dir = mkdtempSync(join(tmpdir(), "cert-files-"));
+  readonly dir = mkdtempSync(join(tmpdir(), "watched-files-"));
   readonly clock = new WallClock();
   readonly said: string[] = [];
   readonly served: string[] = [];
@@ -46,10 +46,10 @@ class Desk {
     if (pair.keyPem !== undefined) writeFileSync(this.keyFile, pair.keyPem);
   }
 
-  async watch(more: Partial<CertificateFilesOptions> = {}) {
+  async watch(more: Partial<WatchedFilesOptions> = {}) {
     const say = (level: string) => (message: string) => void this.said.push(`${level} ${message}`);
     const log = { verbose: false, error: say("error"), warn: say("warn"), info: say("info"), debug() {} };
-    const files = await watchCertificateFiles({
+    const files = await watchFiles({
       certFile: this.certFile,
       keyFile: this.keyFile,
       clock: this.clock,
@@ -74,7 +74,7 @@ class Desk {
 }
 
 /** What a watch on the files is refused with. */
-async function refusal(desk: Desk, more: Partial<CertificateFilesOptions> = {}): Promise<string> {
+async function refusal(desk: Desk, more: Partial<WatchedFilesOptions> = {}): Promise<string> {
   try {
     (await desk.watch(more)).close();
     return "accepted";
@@ -352,7 +352,13 @@ describe("Certificate files at the start", () => {
     // Root may read everything, and so becomes somebody else.
     const other = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--clear-groups"] : [];
     const child = Bun.spawn(
-      [...other, process.execPath, join(import.meta.dir, "cert-files-child.ts"), desk.certFile, desk.keyFile],
+      [
+        ...other,
+        process.execPath,
+        join(import.meta.dir, "watched-files-child.ts"),
+        desk.certFile,
+        desk.keyFile,
+      ],
       { stdout: "pipe", stderr: "inherit" },
     );
     expect(await new Response(child.stdout).text()).toMatch(

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { z } from "zod";
-import type { Clock } from "../base/clock.ts";
-import { Problem } from "../base/errors.ts";
-import { silentLog, type Log } from "../base/log.ts";
+import type { Clock } from "../../base/clock.ts";
+import { Problem } from "../../base/errors.ts";
+import { silentLog, type Log } from "../../base/log.ts";
 import {
   ensureFolder,
   proveWritable,
@@ -12,14 +12,14 @@ import {
   type WriteTools,
 } from "./atomic-file.ts";
 import { CertificateFiles } from "./certificate-files.ts";
-import type { KeyPair } from "./certificate.ts";
+import type { KeyPair } from "../certificate.ts";
 import { domainFolder, folderDomain, safeFileName } from "./file-name.ts";
 import { errorCode, systemFiles, type FileOperations } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { acquireLock, LOCK_TIMING, type LockTiming, type StoreLock } from "./lock.ts";
 import { thisProcess, type ProcessIdentity } from "./process-identity.ts";
 import { asideName, setAside } from "./set-aside.ts";
-import { tidyStore } from "./store-tidying.ts";
+import { tidyStore } from "./tidying.ts";
 import {
   accountSchema,
   orderSchema,
@@ -28,10 +28,10 @@ import {
   type CertificateState,
   type PendingOrder,
   type StoredAccount,
-} from "./stored-values.ts";
+} from "./values.ts";
 
 export type { StoreLock } from "./lock.ts";
-export type { CertificateState, PendingOrder, StoredAccount } from "./stored-values.ts";
+export type { CertificateState, PendingOrder, StoredAccount } from "./values.ts";
 
 /**
  * Certificates, keys and what goes with them, in files. Several processes can use one store. Every write

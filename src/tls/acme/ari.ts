@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { AcmeError } from "./acme-error.ts";
-import { readBody, readDirectory } from "./acme-directory.ts";
-import type { AcmeOptions } from "./acme-types.ts";
-import { cleanUrl, explainProblem, readProblem } from "./acme-problem.ts";
-import { caName, exchange } from "./acme-transport.ts";
-import { parseRetryAfter } from "./retry-after.ts";
+import { AcmeError } from "./error.ts";
+import { readBody, readDirectory } from "./directory.ts";
+import type { AcmeOptions } from "./types.ts";
+import { cleanUrl, explainProblem, readProblem } from "./problem.ts";
+import { caName, exchange } from "./transport.ts";
+import { parseRetryAfter } from "../../base/retry-after.ts";
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;

@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { AcmeError } from "./acme-error.ts";
-import { explainProblem, readProblem } from "./acme-problem.ts";
-import { caName, exchange, type Reply, type Route } from "./acme-transport.ts";
-import { parseRetryAfter } from "./retry-after.ts";
+import { AcmeError } from "./error.ts";
+import { explainProblem, readProblem } from "./problem.ts";
+import { caName, exchange, type Reply, type Route } from "./transport.ts";
+import { parseRetryAfter } from "../../base/retry-after.ts";
 
 /** RFC 8555 §7.1.1, with `renewalInfo` of RFC 9773 and `profiles` of the profiles extension. */
 const directorySchema = z.object({

@@ -1,4 +1,4 @@
-import type { Clock } from "../base/clock.ts";
+import type { Clock } from "./clock.ts";
 
 /** Waits, unless the signal is aborted first. @throws the signal's reason */
 export async function wait(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {

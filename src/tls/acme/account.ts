@@ -1,8 +1,8 @@
-import { AcmeSession, newKey } from "./acme.ts";
-import { readDirectory } from "./acme-directory.ts";
-import { caName } from "./acme-transport.ts";
-import type { AcmeOptions } from "./acme-types.ts";
-import type { CertificateStore, StoredAccount } from "./store.ts";
+import { AcmeSession, newKey } from "./session.ts";
+import { readDirectory } from "./directory.ts";
+import { caName } from "./transport.ts";
+import type { AcmeOptions } from "./types.ts";
+import type { CertificateStore, StoredAccount } from "../store/store.ts";
 
 /** Every domain of a store has the same account, so whoever registers it holds this lock; no domain has a "_". */
 const ACCOUNT_LOCK = "_account";

@@ -1,8 +1,8 @@
-import { orderFor, type AcmeSession } from "./acme.ts";
-import { AcmeError } from "./acme-error.ts";
-import type { Answer, Authorization, Challenge, Order } from "./acme-types.ts";
-import type { CertificateStore } from "./store.ts";
-import { wait } from "./wait.ts";
+import { orderFor, type AcmeSession } from "./session.ts";
+import { AcmeError } from "./error.ts";
+import type { Answer, Authorization, Challenge, Order } from "./types.ts";
+import type { CertificateStore } from "../store/store.ts";
+import { wait } from "../../base/wait.ts";
 
 /** A CA that takes longer to look at a name, or to issue, is given up on until the next try. */
 const PATIENCE_MS = 5 * 60_000;

@@ -1,6 +1,6 @@
-import { oneLine } from "../base/one-line.ts";
-import { AcmeError } from "./acme-error.ts";
-import { retryAfterInText } from "./retry-after.ts";
+import { oneLine } from "../../base/one-line.ts";
+import { AcmeError } from "./error.ts";
+import { retryAfterInText } from "../../base/retry-after.ts";
 
 const ACME_PREFIX = "urn:ietf:params:acme:error:";
 /** A CA's sentence is shown up to here; the longest seen of Let's Encrypt have some 250 characters. */

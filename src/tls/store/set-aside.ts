@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { Log } from "../base/log.ts";
+import type { Log } from "../../base/log.ts";
 import type { WriteTools } from "./atomic-file.ts";
 import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";

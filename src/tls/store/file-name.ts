@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { parseDomain } from "./domain-name.ts";
+import { parseDomain } from "../domain-name.ts";
 
 /** Names that Windows keeps for devices, whatever ending follows. */
 const DEVICE = /^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)/;

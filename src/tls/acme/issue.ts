@@ -1,16 +1,11 @@
-import { openSession, retireAccount } from "./acme-account.ts";
-import { newKey, orderFor, type AcmeSession } from "./acme.ts";
-import { AcmeError } from "./acme-error.ts";
-import { OrderRun } from "./acme-order.ts";
-import { caName } from "./acme-transport.ts";
-import type { AcmeOptions, Order } from "./acme-types.ts";
-import { pairMatches, readCertificate, type KeyPair } from "./certificate.ts";
-import type { CertificateStore, PendingOrder } from "./store.ts";
-
-export { renewalInfo, type RenewalInfo } from "./ari.ts";
-export { revokeCertificate, REVOCATION_REASONS, type RevocationReason } from "./revoke.ts";
-export { AcmeError } from "./acme-error.ts";
-export type { AcmeOptions } from "./acme-types.ts";
+import { openSession, retireAccount } from "./account.ts";
+import { newKey, orderFor, type AcmeSession } from "./session.ts";
+import { AcmeError } from "./error.ts";
+import { OrderRun } from "./order.ts";
+import { caName } from "./transport.ts";
+import type { AcmeOptions, Order } from "./types.ts";
+import { pairMatches, readCertificate, type KeyPair } from "../certificate.ts";
+import type { CertificateStore, PendingOrder } from "../store/store.ts";
 
 /** Refusals that say nothing about `replaces`: the same order without it would fare no better. */
 const NOT_ABOUT_REPLACES = new Set([

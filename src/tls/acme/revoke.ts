@@ -1,9 +1,9 @@
-import { AcmeSession } from "./acme.ts";
-import { readDirectory } from "./acme-directory.ts";
-import { AcmeError } from "./acme-error.ts";
-import type { AcmeOptions } from "./acme-types.ts";
-import type { KeyPair } from "./certificate.ts";
-import type { CertificateStore } from "./store.ts";
+import { AcmeSession } from "./session.ts";
+import { readDirectory } from "./directory.ts";
+import { AcmeError } from "./error.ts";
+import type { AcmeOptions } from "./types.ts";
+import type { KeyPair } from "../certificate.ts";
+import type { CertificateStore } from "../store/store.ts";
 
 /** RFC 5280 §5.3.1, as far as a subscriber may choose (CA/Browser Forum, Baseline Requirements §4.9.1.1). */
 export const REVOCATION_REASONS = {

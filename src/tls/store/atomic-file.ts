@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
-import type { Clock } from "../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import { errorCode, type FileOperations } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { hasEnded, type ProcessIdentity } from "./process-identity.ts";

@@ -1,14 +1,14 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { axios, Client, crypto } from "acme-client";
-import { version } from "../base/build-info.ts";
-import { messageOf, Problem } from "../base/errors.ts";
-import { readBody, type Directory } from "./acme-directory.ts";
-import { AcmeError } from "./acme-error.ts";
-import { explainProblem, readProblem, type AcmeProblem, type ProblemContext } from "./acme-problem.ts";
-import { caName, exchange, type Reply, type Route } from "./acme-transport.ts";
-import type { AcmeOptions, Answer, Challenge, Order } from "./acme-types.ts";
-import { parseRetryAfter } from "./retry-after.ts";
-import type { StoredAccount } from "./store.ts";
+import { version } from "../../base/build-info.ts";
+import { messageOf, Problem } from "../../base/errors.ts";
+import { readBody, type Directory } from "./directory.ts";
+import { AcmeError } from "./error.ts";
+import { explainProblem, readProblem, type AcmeProblem, type ProblemContext } from "./problem.ts";
+import { caName, exchange, type Reply, type Route } from "./transport.ts";
+import type { AcmeOptions, Answer, Challenge, Order } from "./types.ts";
+import { parseRetryAfter } from "../../base/retry-after.ts";
+import type { StoredAccount } from "../store/store.ts";
 
 // The library signs, and follows the protocol's forms; it does not get to the network. Its own way there
 // waits for hours within a call if the CA says so, tells errors as text, and knows one set of trusted

@@ -1,4 +1,4 @@
-import { messageOf, Problem } from "../base/errors.ts";
+import { messageOf, Problem } from "../../base/errors.ts";
 import { errorCode } from "./file-operations.ts";
 
 interface Reason {

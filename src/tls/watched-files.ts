@@ -5,7 +5,7 @@ import { checkPair, type CertificateFacts, type KeyPair } from "./certificate.ts
 import { expiryWarning, type ExpiryWarning } from "./expiry.ts";
 import { readPairFiles, signatureOf, type PairPaths } from "./pair-files.ts";
 
-export interface CertificateFilesOptions extends PairPaths {
+export interface WatchedFilesOptions extends PairPaths {
   clock: Clock;
   log: Log;
   /** Serves the new pair. While this fails the pair counts as refused, and is tried again. */
@@ -13,7 +13,7 @@ export interface CertificateFilesOptions extends PairPaths {
 }
 
 /** A certificate that another program renews in its files. */
-export interface CertificateFiles {
+export interface WatchedFiles {
   /** The newest pair that was found right. */
   readonly pair: KeyPair;
   readonly facts: CertificateFacts;
@@ -41,14 +41,14 @@ const PATIENCE_MS = 10_000;
  *
  * @throws {Problem} if the pair cannot be used now, with the reason
  */
-export async function watchCertificateFiles(options: CertificateFilesOptions): Promise<CertificateFiles> {
+export async function watchFiles(options: WatchedFilesOptions): Promise<WatchedFiles> {
   const signature = await signatureOf(options);
   const pair = await readPairFiles(options);
-  return new WatchedFiles(options, pair, checkFiles(options, pair), signature);
+  return new PairWatch(options, pair, checkFiles(options, pair), signature);
 }
 
 /** @throws {Problem} that names the files too */
-function checkFiles({ certFile, keyFile, clock }: CertificateFilesOptions, pair: KeyPair): CertificateFacts {
+function checkFiles({ certFile, keyFile, clock }: WatchedFilesOptions, pair: KeyPair): CertificateFacts {
   try {
     return checkPair(pair, clock.wall());
   } catch (error) {
@@ -66,11 +66,11 @@ interface Failure {
   problem: Problem;
 }
 
-class WatchedFiles implements CertificateFiles {
+class PairWatch implements WatchedFiles {
   pair: KeyPair;
   facts: CertificateFacts;
-  lastError: CertificateFiles["lastError"];
-  readonly #options: CertificateFilesOptions;
+  lastError: WatchedFiles["lastError"];
+  readonly #options: WatchedFilesOptions;
   /** Of the files when they were read last. */
   #signature: string;
   #failure: Failure | undefined;
@@ -80,7 +80,7 @@ class WatchedFiles implements CertificateFiles {
   /** Looks come one after the other. */
   #looking: Promise<unknown> = Promise.resolve();
 
-  constructor(options: CertificateFilesOptions, pair: KeyPair, facts: CertificateFacts, signature: string) {
+  constructor(options: WatchedFilesOptions, pair: KeyPair, facts: CertificateFacts, signature: string) {
     this.#options = options;
     this.pair = pair;
     this.facts = facts;
