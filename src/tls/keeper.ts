@@ -78,10 +78,15 @@ export class DomainKeeper {
   /** @throws {Problem} if the store cannot be read */
   async open(): Promise<void> {
     await this.#look();
-    const { lastError, waitAsked } = this.#state;
-    const fresh = (lastError?.at ?? 0) + FRESH_FAILURE_MS > this.#parts.clock.wall();
+    const { lastError, waitAsked, nextTryAt: tryAt = 0 } = this.#state;
+    const { clock, log } = this.#parts;
+    const fresh = (lastError?.at ?? 0) + FRESH_FAILURE_MS > clock.wall();
     // Whoever restarts has as a rule mended what was wrong; only a wait that the CA asked for stands.
     this.#impatient = !fresh && waitAsked !== true;
+    if (!this.#impatient && lastError !== undefined && tryAt > clock.wall()) {
+      const nextTry = new Date(tryAt).toISOString();
+      log.warn(`The next try waits until ${nextTry}, after: ${lastError.message}`, { domain: this.domain });
+    }
     this.#running = this.#run();
   }
 
