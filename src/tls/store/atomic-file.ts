@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
+import { wait } from "../../base/wait.ts";
 import { errorCode, type FileOperations } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { hasEnded, type ProcessIdentity } from "./process-identity.ts";
@@ -111,7 +112,7 @@ async function renameOver({ files, clock }: WriteTools, from: string, to: string
       const isBusy = ["EPERM", "EACCES", "EBUSY"].includes(errorCode(thrown) ?? "");
       if (files.platform !== "win32" || !isBusy || left <= 1) throw thrown;
     }
-    await new Promise<void>((resolve) => void clock.after(RENAME_PAUSE_MS, resolve));
+    await wait(clock, RENAME_PAUSE_MS);
   }
 }
 

@@ -13,6 +13,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { Problem } from "../../base/errors.ts";
+import { wait } from "../../base/wait.ts";
 import { ensureFolder, type WriteTools } from "./atomic-file.ts";
 import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
@@ -76,7 +77,7 @@ export async function acquireLock(
         if (held !== undefined) return held;
       }
     }
-    await pause(tools, timing.tryMs * (0.75 + Math.random() / 2), signal);
+    await wait(tools.clock, timing.tryMs * (0.75 + Math.random() / 2), signal);
   }
 }
 
@@ -209,18 +210,4 @@ class HeldLock implements StoreLock {
       }),
     );
   }
-}
-
-/** @throws the signal's reason */
-async function pause({ clock }: WriteTools, ms: number, signal: AbortSignal | undefined): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const wake = (): void => {
-      timer.cancel();
-      signal?.removeEventListener("abort", wake);
-      resolve();
-    };
-    const timer = clock.after(ms, wake);
-    signal?.addEventListener("abort", wake);
-  });
-  signal?.throwIfAborted();
 }
