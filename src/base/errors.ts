@@ -29,6 +29,12 @@ export function messageOf(thrown: unknown): string {
   return String(thrown);
 }
 
+/** The stable code of a system's or a connection's error, such as `ENOENT` or `ECONNREFUSED`; `undefined` if it has none. */
+export function errorCode(thrown: unknown): string | undefined {
+  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
 /** Marks the branch that no member of a union reaches; the compiler refuses a missing case. */
 export function unreachable(value: never): never {
   throw new Error(`Cannot handle value: ${JSON.stringify(value)}`);

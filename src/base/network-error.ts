@@ -1,4 +1,4 @@
-import { messageOf } from "./errors.ts";
+import { errorCode, messageOf } from "./errors.ts";
 import { describeTlsFailure } from "./tls-failure.ts";
 
 const MEANING: Record<string, string> = {
@@ -24,18 +24,12 @@ const MEANING: Record<string, string> = {
   ZstdDecompressionError: "its answer cannot be decompressed",
 };
 
-/** Stable code of a failed connection, such as `ECONNREFUSED`; `undefined` if it has none. */
-export function networkCode(thrown: unknown): string | undefined {
-  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
-  return typeof code === "string" ? code : undefined;
-}
-
 /**
  * Why a connection failed, as the end of a sentence. It names no address, since clients are told as well:
  * the HTTP client's own messages end with the URL that was asked for.
  */
 export function describeNetworkError(thrown: unknown): string {
-  const code = networkCode(thrown);
+  const code = errorCode(thrown);
   const meaning =
     code === undefined ? undefined : (MEANING[code] ?? describeTlsFailure(code, undefined)?.message);
   return meaning ?? messageOf(thrown).replace(/ (?:fetching )?"?\w+:\/\/.*$/s, "");

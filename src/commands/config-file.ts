@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { messageOf, UsageError } from "../base/errors.ts";
+import { errorCode, messageOf, UsageError } from "../base/errors.ts";
 import { kebabCase, type Given, type Setting } from "./options.ts";
 import { shownName, unknownName } from "./wording.ts";
 
@@ -17,7 +17,7 @@ export function readText(path: string, what: string, origin: string): string {
       EACCES: "not allowed to read it",
       EISDIR: "it is a directory",
     };
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+    const code = errorCode(cause) ?? "";
     throw new UsageError(
       `Cannot read the ${what} "${path}" (${origin}): ${codes[code] ?? messageOf(cause)}`,
       { cause },

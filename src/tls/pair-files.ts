@@ -1,7 +1,7 @@
 import { readFile, readlink, stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
-import { messageOf, Problem } from "../base/errors.ts";
+import { errorCode, messageOf, Problem } from "../base/errors.ts";
 import type { KeyPair } from "./certificate.ts";
 
 export interface PairPaths {
@@ -70,7 +70,7 @@ async function read(role: Role, path: string): Promise<string> {
 async function explain(role: Role, path: string, error: unknown): Promise<Problem> {
   const say = (why: string, action: string) =>
     new Problem(`Cannot read the ${role} "${path}": ${why}`, { action, cause: error });
-  switch (error instanceof Error && "code" in error ? error.code : undefined) {
+  switch (errorCode(error)) {
     case "ENOENT":
     case "ENOTDIR": {
       const target = await readlink(path).catch(() => undefined);

@@ -1,8 +1,9 @@
 import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { connect } from "node:tls";
+import { errorCode } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
-import { describeNetworkError, networkCode } from "../base/network-error.ts";
+import { describeNetworkError } from "../base/network-error.ts";
 import { pinOf } from "../base/pin.ts";
 import { describeTlsFailure, type SeenCertificate } from "../base/tls-failure.ts";
 import { trustedRoots } from "../base/trusted-roots.ts";
@@ -85,7 +86,7 @@ function wrongPin(url: URL, pin: string): DialFailure {
  */
 export async function explainDial(config: TrustConfig, error: unknown, clock: Clock): Promise<DialFailure> {
   const url = connectUrl(config);
-  const code = networkCode(error) ?? "";
+  const code = errorCode(error) ?? "";
   if (url.protocol !== "https:" || describeTlsFailure(code, undefined) === undefined) {
     return describeDial(url, error, {});
   }
@@ -100,7 +101,7 @@ export async function explainDial(config: TrustConfig, error: unknown, clock: Cl
 }
 
 function describeDial(url: URL, error: unknown, seen: SeenCertificate): DialFailure {
-  const failure = describeTlsFailure(networkCode(error) ?? "", url.hostname, seen);
+  const failure = describeTlsFailure(errorCode(error) ?? "", url.hostname, seen);
   if (failure === undefined || url.protocol !== "https:") {
     return { kind: "unreachable", detail: `${url.host}: ${describeNetworkError(error)}` };
   }

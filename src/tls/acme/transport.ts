@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
-import { messageOf, Problem } from "../../base/errors.ts";
+import { errorCode, messageOf, Problem } from "../../base/errors.ts";
 import { describeTlsFailure } from "../../base/tls-failure.ts";
 import { AcmeError } from "./error.ts";
 import { certificateBlocks } from "../pem.ts";
@@ -129,7 +129,7 @@ function tooLate(url: string): AcmeError {
 
 function unreachable(url: string, error: unknown): AcmeError {
   const host = caName(url);
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = errorCode(error) ?? "";
   const tls = describeTlsFailure(code, URL.canParse(url) ? new URL(url).hostname : host);
   if (tls !== undefined) {
     return new AcmeError(`Cannot trust the CA at ${host}: ${tls.message}`, {

@@ -1,8 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { checkServerIdentity, type PeerCertificate, type TLSSocket } from "node:tls";
 import type { Outcome } from "../../base/check-result.ts";
-import { messageOf } from "../../base/errors.ts";
-import { networkCode } from "../../base/network-error.ts";
+import { errorCode, messageOf } from "../../base/errors.ts";
 import { oneLine } from "../../base/one-line.ts";
 import { describeTlsFailure, type SeenCertificate } from "../../base/tls-failure.ts";
 import { factsOf, type CertificateFacts } from "../certificate.ts";
@@ -40,7 +39,7 @@ export function lookAtCertificate(context: Context, address: string): Promise<Pr
 }
 
 function codeOf(error: unknown): string {
-  return typeof error === "string" ? error : (networkCode(error) ?? messageOf(error));
+  return typeof error === "string" ? error : (errorCode(error) ?? messageOf(error));
 }
 
 function issuersOf(peer: PeerCertificate & { issuerCertificate?: unknown }): string[] {
@@ -144,7 +143,7 @@ function shownNames(names: readonly string[]): string {
 /** A handshake that came to nothing. */
 export function judgeHandshake(context: Context, address: string, error: unknown): Outcome {
   const target = hostPort(address, context.httpsPort);
-  const failure = describeTlsFailure(networkCode(error) ?? "", context.domain);
+  const failure = describeTlsFailure(errorCode(error) ?? "", context.domain);
   return {
     target,
     ok: false,

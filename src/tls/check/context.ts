@@ -1,8 +1,8 @@
 import { isIPv6 } from "node:net";
 import type { CheckResult, Outcome } from "../../base/check-result.ts";
 import type { Clock } from "../../base/clock.ts";
-import { messageOf } from "../../base/errors.ts";
-import { describeNetworkError, networkCode } from "../../base/network-error.ts";
+import { errorCode, messageOf } from "../../base/errors.ts";
+import { describeNetworkError } from "../../base/network-error.ts";
 import { oneLine } from "../../base/one-line.ts";
 import { within } from "./deadline.ts";
 import { Wire, type Dial, type TlsDial } from "./wire.ts";
@@ -80,7 +80,7 @@ export function explain(error: unknown): string {
 
 /** Whether this machine has no way to an address of that kind, so that nothing is said about the peer. */
 export function lacksRoute(error: unknown): boolean {
-  return ["ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"].includes(networkCode(error) ?? "");
+  return ["ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"].includes(errorCode(error) ?? "");
 }
 
 /** Runs a step that never throws. */

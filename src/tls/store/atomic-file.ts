@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
+import { errorCode } from "../../base/errors.ts";
 import type { Clock } from "../../base/clock.ts";
 import { wait } from "../../base/wait.ts";
-import { errorCode, type FileOperations } from "./file-operations.ts";
+import type { FileOperations } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { hasEnded, type ProcessIdentity } from "./process-identity.ts";
 

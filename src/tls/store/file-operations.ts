@@ -92,10 +92,3 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
     done += bytesWritten;
   }
 }
-
-/** The system's name of an error, such as "ENOENT". */
-export function errorCode(thrown: unknown): string | undefined {
-  return thrown instanceof Error && "code" in thrown && typeof thrown.code === "string"
-    ? thrown.code
-    : undefined;
-}

@@ -1,5 +1,4 @@
-import { messageOf, Problem } from "../../base/errors.ts";
-import { errorCode } from "./file-operations.ts";
+import { errorCode, messageOf, Problem } from "../../base/errors.ts";
 
 interface Reason {
   why: string;

@@ -1,6 +1,6 @@
 import { join } from "node:path";
+import { errorCode } from "../../base/errors.ts";
 import { FILE_MODE, type WriteTools } from "./atomic-file.ts";
-import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 
 /** The files of one lock: `<prefix>.1.lock`, `<prefix>.2.lock`, and so on. */

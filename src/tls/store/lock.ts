@@ -12,10 +12,9 @@
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { Problem } from "../../base/errors.ts";
+import { errorCode, Problem } from "../../base/errors.ts";
 import { wait } from "../../base/wait.ts";
 import { ensureFolder, type WriteTools } from "./atomic-file.ts";
-import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { hasEnded } from "./process-identity.ts";
 import { safeFileName } from "./file-name.ts";

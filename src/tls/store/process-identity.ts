@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
-import { errorCode } from "./file-operations.ts";
+import { errorCode } from "../../base/errors.ts";
 
 /** A process, so that another one can find out whether it still lives. */
 export interface ProcessIdentity {

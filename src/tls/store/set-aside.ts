@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
+import { errorCode } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { WriteTools } from "./atomic-file.ts";
-import { errorCode } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 
 /**

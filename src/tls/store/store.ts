@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { z } from "zod";
 import type { Clock } from "../../base/clock.ts";
-import { Problem } from "../../base/errors.ts";
+import { errorCode, Problem } from "../../base/errors.ts";
 import { silentLog, type Log } from "../../base/log.ts";
 import {
   ensureFolder,
@@ -14,7 +14,7 @@ import {
 import { CertificateFiles } from "./certificate-files.ts";
 import type { KeyPair } from "../certificate.ts";
 import { domainFolder, folderDomain, safeFileName } from "./file-name.ts";
-import { errorCode, systemFiles, type FileOperations } from "./file-operations.ts";
+import { systemFiles, type FileOperations } from "./file-operations.ts";
 import { fileProblem } from "./file-problem.ts";
 import { acquireLock, LOCK_TIMING, type LockTiming, type StoreLock } from "./lock.ts";
 import { thisProcess, type ProcessIdentity } from "./process-identity.ts";

@@ -1,8 +1,7 @@
 import { join } from "node:path";
-import { messageOf } from "../../base/errors.ts";
+import { errorCode, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import { FILE_MODE, FOLDER_MODE, removeIfLeftover, type WriteTools } from "./atomic-file.ts";
-import { errorCode } from "./file-operations.ts";
 
 /** Challenges are answered within minutes; a CA forgets them after a week (Let's Encrypt). */
 const CHALLENGE_KEPT_MS = 7 * 86_400_000;
