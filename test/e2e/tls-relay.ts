@@ -241,16 +241,15 @@ export function sdksOf(
   };
 }
 
-/** Starts a worker for a backend; whether it gets in is for the test to await. */
-export function startTlsWorker(
-  relay: TlsRelay,
-  backendUrl: string,
-  args: string[],
-  env: Record<string, string> = { WORKER_SECRET: SECRET },
-): Program {
+/**
+ * Starts a worker for a backend; whether it gets in is for the test to await.
+ *
+ * @param host the relay's name; with a pin the system resolves it, which knows `localhost` alone everywhere
+ */
+export function startTlsWorker(relay: TlsRelay, backendUrl: string, args: string[], host = A): Program {
   return startModelrelay(
-    ["worker", `--proxy-url=https://${A}:${relay.httpsPort}`, `--backend-url=${backendUrl}`, ...args],
-    { env },
+    ["worker", `--proxy-url=https://${host}:${relay.httpsPort}`, `--backend-url=${backendUrl}`, ...args],
+    { env: { WORKER_SECRET: SECRET } },
   );
 }
 

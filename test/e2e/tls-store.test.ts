@@ -108,7 +108,9 @@ describe.skipIf(NO_CA)("A relay that is killed while it orders", () => {
       await using relay = startTlsRelay({ env: authority.env, dataDir, args: ["--tls", "--domain", domain] });
       // Some while it starts, the others somewhere in the order.
       const started = Math.random() < 0.2;
-      await relay.program.until(started ? /HTTPS is served|The relay listens/ : /Ordering|The relay listens|waits until/);
+      await relay.program.until(
+        started ? /HTTPS is served|The relay listens/ : /Ordering|The relay listens|waits until/,
+      );
       const delayMs = Math.random() * ORDER_MS;
       killedAt.push(Math.round(delayMs));
       await Bun.sleep(delayMs);
