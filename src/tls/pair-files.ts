@@ -70,7 +70,7 @@ async function read(role: Role, path: string): Promise<string> {
 async function explain(role: Role, path: string, error: unknown): Promise<Problem> {
   const say = (why: string, action: string) =>
     new Problem(`Cannot read the ${role} "${path}": ${why}`, { action, cause: error });
-  switch (errorCode(error)) {
+  switch (errorCode(error) ?? "") {
     case "ENOENT":
     case "ENOTDIR": {
       const target = await readlink(path).catch(() => undefined);
