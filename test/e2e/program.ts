@@ -10,6 +10,7 @@ export interface Program extends AsyncDisposable {
   /** All that it has written so far. */
   readonly stdout: string;
   readonly stderr: string;
+  readonly pid: number;
   /** Resolves once all of its output has been read. */
   readonly exited: Promise<number>;
   /** Waits until the output matches. Rejects, with all of the output, if the program ends before. */
@@ -79,6 +80,7 @@ export function startProgram(command: string[], { env = {}, cwd }: ProgramOption
     get stderr() {
       return stderr.text;
     },
+    pid: child.pid,
     exited,
     async until(pattern, from = "stderr") {
       const found = await outputs[from].until(pattern);

@@ -22,6 +22,8 @@ export interface TestCertificateOptions {
   issuer?: TestCertificate;
   /** Whether it may sign others. */
   authority?: boolean;
+  /** Kind of the key; `ec` unless given. */
+  key?: "ec" | "rsa";
 }
 
 const DAY_MS = 86_400_000;
@@ -37,7 +39,7 @@ function asn1Time(ms: number): string {
 
 /** Makes a certificate with openssl, so that no code under test has a hand in it. */
 export function makeCertificate(options: TestCertificateOptions = {}): TestCertificate {
-  const { names = ["localhost", "127.0.0.1"], issuer, authority = false } = options;
+  const { names = ["localhost", "127.0.0.1"], issuer, authority = false, key = "ec" } = options;
   const { notBefore = Date.now() - DAY_MS, notAfter = Date.now() + 90 * DAY_MS } = options;
   const dir = mkdtempSync(join(tmpdir(), "modelrelay-cert-"));
   try {
@@ -47,7 +49,7 @@ export function makeCertificate(options: TestCertificateOptions = {}): TestCerti
       `[ca]\ndefault_ca = test\n[test]\ndatabase = index\nnew_certs_dir = .\nserial = serial\ndefault_md = sha256
 policy = any\nunique_subject = no\nx509_extensions = leaf\n[any]\ncommonName = supplied\n[leaf]
 ${san === "" ? "" : `subjectAltName = ${san}`}
-basicConstraints = critical, CA:${authority ? "TRUE" : "FALSE"}
+basicConstraints = critical, CA:${authority ? "TRUE\nkeyUsage = critical, keyCertSign, cRLSign" : "FALSE"}
 subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n`,
     );
     writeFileSync(join(dir, "index"), "");
@@ -55,7 +57,11 @@ subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n`,
       .toString("hex")
       .replace(/^./, "4");
     writeFileSync(join(dir, "serial"), `${serial}\n`);
-    openssl(dir, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "key.pem"]);
+    const kind = {
+      ec: ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+      rsa: ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    };
+    openssl(dir, ["genpkey", "-quiet", "-algorithm", ...kind[key], "-out", "key.pem"]);
     openssl(dir, [
       "req",
       "-new",

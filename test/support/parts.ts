@@ -87,6 +87,14 @@ export const PARTS = {
   pebbleChallengeServer: program("pebble-challtestsrv", "pebble"),
   /** A newer one, with renewal information (RFC 9773) and profiles. */
   pebbleAri: goProgram("pebbleAri", "github.com/letsencrypt/pebble/v2/cmd/pebble", "v2.10.1"),
+  /** Tries each rule of HTTP/2 and of its header compression on a server. */
+  h2spec: goProgram("h2spec", "github.com/summerwind/h2spec/cmd/h2spec", "v2.2.1+incompatible"),
+  /** Loads a server over HTTP/2. */
+  h2load: program("h2load", "nghttp2-client"),
+  /** Tries what a TLS server accepts, and the known attacks on it. */
+  sslyze: pythonEnvironment("sslyze", join(import.meta.dir, "sslyze-requirements.txt")),
+  /** A client of HTTP/3 that shares no code with Bun's. */
+  aioquic: pythonEnvironment("aioquic", join(import.meta.dir, "aioquic-requirements.txt")),
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
   llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
 } satisfies Record<string, Part>;
