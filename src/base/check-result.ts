@@ -13,3 +13,6 @@ export interface CheckResult<Step extends string = string> {
 
 /** A result before it is known which step it is of. */
 export type Outcome = Omit<CheckResult, "step">;
+
+/** The details of a step that cannot be tried. */
+export const NOT_TRIED = "not tried, since a step before it failed";

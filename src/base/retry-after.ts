@@ -1,5 +1,5 @@
-/** Longest that a CA is believed: the longest rate limits of public CAs last a week. */
-const LONGEST_MS = 8 * 86_400_000;
+/** Longest that a peer is believed: the longest rate limits of public CAs last a week. */
+export const LONGEST_WAIT_MS = 8 * 86_400_000;
 
 /**
  * Milliseconds that a `Retry-After` header asks to wait (RFC 9110 §10.2.3: seconds or a date), at most
@@ -9,18 +9,9 @@ const LONGEST_MS = 8 * 86_400_000;
  */
 export function parseRetryAfter(header: string | null | undefined, nowMs: number): number | undefined {
   const text = header?.trim() ?? "";
-  if (/^\d{1,10}$/.test(text)) return Math.min(Number(text) * 1_000, LONGEST_MS);
+  if (/^\d{1,10}$/.test(text)) return Math.min(Number(text) * 1_000, LONGEST_WAIT_MS);
   // A date of RFC 9110 §5.6.7 begins with the name of a day, which keeps "-1" and "1.5" from being years.
   if (!/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(text)) return undefined;
   const at = Date.parse(text);
-  return Number.isNaN(at) || at <= nowMs ? undefined : Math.min(at - nowMs, LONGEST_MS);
-}
-
-/** The same from a CA's prose, such as "retry after 2026-12-05 23:56:08 UTC: see https://…". */
-export function retryAfterInText(text: string | undefined, nowMs: number): number | undefined {
-  const [, day, time] =
-    /retry after (\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)? ?(?:Z|UTC)/i.exec(text ?? "") ?? [];
-  if (day === undefined) return undefined;
-  const at = Date.parse(`${day}T${time}Z`);
-  return Number.isNaN(at) || at <= nowMs ? undefined : Math.min(at - nowMs, LONGEST_MS);
+  return Number.isNaN(at) || at <= nowMs ? undefined : Math.min(at - nowMs, LONGEST_WAIT_MS);
 }

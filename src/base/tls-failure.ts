@@ -32,7 +32,8 @@ const MAX_TEXT = 100;
 
 const shown = (text: string): string => oneLine(text, MAX_TEXT);
 
-function shownNames(names: readonly string[]): string {
+/** The first names of a certificate, on one line. */
+export function shownNames(names: readonly string[]): string {
   const first = names.slice(0, MAX_NAMES).map(shown).join(", ");
   return names.length > MAX_NAMES ? `${first} and ${names.length - MAX_NAMES} more` : first;
 }

@@ -1,6 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { getCACertificates } from "node:tls";
 import { messageOf, Problem } from "./errors.ts";
+import { certificateBlocks } from "./pem.ts";
 
 let ownRoots: readonly string[] | undefined;
 
@@ -11,11 +12,7 @@ let ownRoots: readonly string[] | undefined;
  */
 export function trustedRoots(extraPem?: string): string[] {
   ownRoots ??= [...new Set([...getCACertificates("default"), ...getCACertificates("system")])];
-  return extraPem === undefined ? [...ownRoots] : [...ownRoots, ...splitPem(extraPem)];
-}
-
-function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
+  return extraPem === undefined ? [...ownRoots] : [...ownRoots, ...certificateBlocks(extraPem)];
 }
 
 /**
@@ -25,7 +22,7 @@ function splitPem(text: string): string[] {
  * @throws {Problem} if there is none, or one of them cannot be read
  */
 export function checkAuthorities(pem: string, source: string): void {
-  const blocks = splitPem(pem);
+  const blocks = certificateBlocks(pem);
   if (blocks.length === 0) {
     throw new Problem(`Cannot use ${source}: it holds no certificate in PEM`, {
       action:

@@ -1,5 +1,5 @@
 import { UsageError } from "../base/errors.ts";
-import { checkPair } from "../tls/certificate.ts";
+import { checkPair, coversName } from "../tls/certificate.ts";
 import { parseDomain } from "../tls/domain-name.ts";
 import { readPairFiles } from "../tls/pair-files.ts";
 import { commandNode, type Command } from "./command.ts";
@@ -49,7 +49,7 @@ export const importCommand: Command<typeof importOptions> = {
     const pair = await readPairFiles({ certFile: cert, keyFile: key });
     const facts = checkPair(pair, clock.wall());
     const names = config.domain ?? facts.names.filter(isStorable);
-    const foreign = names.find((name) => !covers(facts.names, name));
+    const foreign = names.find((name) => !coversName(facts.names, name));
     if (foreign !== undefined || names.length === 0) {
       const which = foreign === undefined ? "any host name" : foreign;
       throw new UsageError(
@@ -77,11 +77,6 @@ function isStorable(name: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** RFC 9525 §6.3: a wildcard stands for one label. */
-function covers(names: readonly string[], asked: string): boolean {
-  return names.includes(asked) || names.includes(`*${asked.slice(asked.indexOf("."))}`);
 }
 
 export const importNode = commandNode(importCommand);

@@ -1,5 +1,6 @@
 import { messageOf } from "../base/errors.ts";
 import { silentLog, type Log } from "../base/log.ts";
+import { coversName } from "../tls/certificate.ts";
 import { requestTarget } from "./request-target.ts";
 
 /** All but `challenge` are read at each request: ports and names can change while the port is open. */
@@ -68,9 +69,7 @@ async function answerChallenge(
 /** `https://name[:port]` with one of our own names, `undefined` if there is none. */
 function originFor(host: string | null, { domains, httpsPort }: PlainPortOptions): string | undefined {
   const asked = hostName(host ?? "");
-  const name = domains.some((domain) => covers(domain, asked))
-    ? asked
-    : domains.find((domain) => !domain.startsWith("*."));
+  const name = coversName(domains, asked) ? asked : domains.find((domain) => !domain.startsWith("*."));
   if (name === undefined) return undefined;
   const authority = name.includes(":") ? `[${name}]` : name;
   return `https://${authority}${httpsPort === 443 ? "" : `:${httpsPort}`}`;
@@ -81,12 +80,6 @@ function hostName(host: string): string {
   const [, ipv6, name = ""] =
     /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,254}))(?::\d{0,5})?$/i.exec(host) ?? [];
   return (ipv6 ?? name.replace(/\.$/, "")).toLowerCase();
-}
-
-function covers(domain: string, asked: string): boolean {
-  if (!domain.startsWith("*.")) return domain.toLowerCase() === asked;
-  const dot = asked.indexOf(".");
-  return dot > 0 && asked.slice(dot) === domain.slice(1).toLowerCase();
 }
 
 /** A cached redirect would outlive the certificate's end, and a machine that goes back to plain HTTP. */

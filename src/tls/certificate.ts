@@ -1,9 +1,10 @@
 import { X509Certificate } from "node:crypto";
+import { basicFacts, type BasicFacts } from "../base/certificate-facts.ts";
 import { readCertificateFields, readDer, type CertificateFields } from "../base/der.ts";
 import { messageOf, Problem } from "../base/errors.ts";
-import { formatAddress } from "../base/ip-address.ts";
+import { certificateBlocks } from "../base/pem.ts";
 import { pinOf } from "../base/pin.ts";
-import { certificateBlocks, noCertificate, privateKey } from "./pem.ts";
+import { noCertificate, privateKey } from "./pem.ts";
 
 /** A certificate with what a server needs to use it. */
 export interface KeyPair {
@@ -13,17 +14,9 @@ export interface KeyPair {
 }
 
 /** What is to know about a certificate, read from its leaf. */
-export interface CertificateFacts {
-  /** DNS names and IP addresses of the subject alternative names, in order. */
-  names: string[];
-  /** Short text for people, such as "Let's Encrypt R11". */
-  issuer: string;
+export interface CertificateFacts extends BasicFacts {
   /** Lower-case hexadecimal without colons, as `openssl x509 -serial` in lower case. */
   serial: string;
-  /** Milliseconds since the epoch. */
-  notBefore: number;
-  /** Milliseconds since the epoch. */
-  notAfter: number;
   selfSigned: boolean;
   /** See `pinOf`. */
   pin: string;
@@ -32,7 +25,6 @@ export interface CertificateFacts {
 }
 
 const AUTHORITY_KEY_IDENTIFIER = "551d23"; // 2.5.29.35
-const SUBJECT_ALTERNATIVE_NAME = "551d11"; // 2.5.29.17
 
 /** Reads a chain's certificates, in its order. @throws {Problem} if there is none, or one is damaged */
 export function readChain(chainPem: string): X509Certificate[] {
@@ -60,16 +52,12 @@ export function readCertificate(chainPem: string): CertificateFacts {
 /** @throws {Problem} if a field that every certificate has is missing */
 export function factsOf(certificate: X509Certificate): CertificateFacts {
   try {
-    const fields = readCertificateFields(certificate.raw);
     return {
-      names: namesOf(fields),
-      issuer: issuerText(certificate),
+      ...basicFacts(certificate),
       serial: certificate.serialNumber.toLowerCase(),
-      notBefore: Date.parse(certificate.validFrom),
-      notAfter: Date.parse(certificate.validTo),
       selfSigned: isSelfSigned(certificate),
       pin: pinOf(certificate.raw),
-      ariId: ariIdOf(fields),
+      ariId: ariIdOf(readCertificateFields(certificate.raw)),
     };
   } catch (cause) {
     throw new Problem(`Cannot read the certificate: ${messageOf(cause)}`, {
@@ -88,17 +76,6 @@ function isSelfSigned(certificate: X509Certificate): boolean {
   }
 }
 
-/** GeneralName (RFC 5280 §4.2.1.6): [2] is a DNS name, [7] an address; the others are not for servers. */
-function namesOf(fields: CertificateFields): string[] {
-  const value = fields.extension(SUBJECT_ALTERNATIVE_NAME);
-  const names = value === undefined ? [] : readDer(readDer(value)[0]?.content ?? new Uint8Array());
-  return names.flatMap(({ tag, content }) => {
-    if (tag === 0x82) return [Buffer.from(content).toString("latin1").toLowerCase()];
-    if (tag === 0x87) return [formatAddress(content)];
-    return [];
-  });
-}
-
 /** RFC 9773 §4.1: the key identifier and the serial number, as they stand in the certificate. */
 function ariIdOf(fields: CertificateFields): string | undefined {
   const value = fields.extension(AUTHORITY_KEY_IDENTIFIER);
@@ -106,17 +83,6 @@ function ariIdOf(fields: CertificateFields): string | undefined {
   const keyIdentifier = parts.find(({ tag }) => tag === 0x80)?.content;
   if (keyIdentifier === undefined) return undefined;
   return [keyIdentifier, fields.serial].map((part) => Buffer.from(part).toString("base64url")).join(".");
-}
-
-function issuerText(certificate: X509Certificate): string {
-  const field = (name: string): string | undefined =>
-    new RegExp(`^${name}=(.*)$`, "m").exec(certificate.issuer)?.[1];
-  const organisation = field("O");
-  const commonName = field("CN");
-  if (organisation === undefined || commonName === undefined) {
-    return commonName ?? organisation ?? certificate.issuer.replaceAll("\n", ", ");
-  }
-  return commonName.startsWith(organisation) ? commonName : `${organisation} ${commonName}`;
 }
 
 /**
@@ -156,6 +122,14 @@ export function checkPair(pair: KeyPair, nowMs: number): CertificateFacts {
     });
   }
   return facts;
+}
+
+/** Whether one of the names, of which some may be wildcards, is the host's. RFC 9525 §6.3: a wildcard stands for one label. */
+export function coversName(names: readonly string[], host: string): boolean {
+  const asked = host.toLowerCase();
+  const dot = asked.indexOf(".");
+  const wildcard = dot > 0 ? `*${asked.slice(dot)}` : undefined;
+  return names.some((name) => name.toLowerCase() === asked || name.toLowerCase() === wildcard);
 }
 
 /** Whether the key belongs to the chain's first certificate, and both can be read at all. */

@@ -16,15 +16,6 @@ export async function followFiles(
     ...options,
     onChange: (pair, facts) => options.onChange([identity(pair, facts)]),
   });
-  async function reload(): Promise<void> {
-    const problem = await files.reload();
-    if (problem === undefined) return;
-    const { action } = problem;
-    options.log.error(`The certificate stays as it is: ${problem.message}`, {
-      ...(action !== undefined && { action }),
-    });
-  }
-
   return {
     identities: () => [identity(files.pair, files.facts)],
     reports: () => [
@@ -36,7 +27,8 @@ export async function followFiles(
       },
     ],
     reload() {
-      void reload();
+      // It tells by itself what is wrong.
+      void files.reload();
     },
     close() {
       files.close();

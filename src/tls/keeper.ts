@@ -3,19 +3,10 @@ import { messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { AcmeError } from "./acme/error.ts";
 import { checkPair, readCertificate, type CertificateFacts, type KeyPair } from "./certificate.ts";
-import { ariDelayMs, nextTryAt, timerMs } from "./policy.ts";
+import { ariDelayMs, nextTryAt, timerMs, type RenewalInfo } from "./policy.ts";
 import { chooseRenewal, nextStep, stateFor, type Step } from "./renewal.ts";
 import type { CertificateReport, Identity } from "./source.ts";
 import type { CertificateState, CertificateStore } from "./store/store.ts";
-
-/** A window in which the CA wants a certificate renewed, ms since the epoch. */
-export interface RenewalInfo {
-  start: number;
-  end: number;
-  /** When to ask again. */
-  retryAt: number;
-  explanationUrl?: string;
-}
 
 /** The CA, as a keeper needs it. */
 export interface Authority {

@@ -1,11 +1,6 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { messageOf, Problem } from "../base/errors.ts";
 
-/** The certificates of a text, each with its first and last line, in their order. */
-export function certificateBlocks(text: string): string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
-}
-
 /** The first private key of a text, with its first and last line. */
 export function keyBlock(text: string): string | undefined {
   return /-----BEGIN ([A-Z ]*PRIVATE KEY)-----[\s\S]*?-----END \1-----/.exec(text)?.[0];

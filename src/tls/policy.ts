@@ -13,6 +13,14 @@ export interface RenewalWindow {
   end: number;
 }
 
+/** What a CA says about the renewal of a certificate (RFC 9773). */
+export interface RenewalInfo extends RenewalWindow {
+  /** Before then the CA is not to be asked again, in milliseconds since the epoch. */
+  retryAt: number;
+  /** A page that says why, if the CA wants the renewal for a reason. */
+  explanationUrl?: string;
+}
+
 /** Of the lifetime; the rest is there for tries that fail. */
 const RENEW_AT = 2 / 3;
 /** Of the lifetime, how much earlier a renewal may come, so that many relays do not come at once. */
@@ -112,7 +120,10 @@ export function nextTryAt({ nowMs, failures, random, retryAtMs, current }: Retry
 /** When no `Retry-After` came, or the question failed for longer than a moment (RFC 9773 §4.3.3). */
 const ARI_DEFAULT_MS = 6 * HOUR_MS;
 
-/** Milliseconds until a CA's renewal information is asked for again (RFC 9773 §4.3). */
+/**
+ * Milliseconds until a CA's renewal information is asked for again, within the bounds that RFC 9773 §4.3.2
+ * gives for instance.
+ */
 export function ariDelayMs(retryAfterMs: number | undefined): number {
   if (retryAfterMs === undefined || !Number.isFinite(retryAfterMs)) return ARI_DEFAULT_MS;
   return Math.min(Math.max(retryAfterMs, MINUTE_MS), DAY_MS);

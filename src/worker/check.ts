@@ -1,6 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { connect as connectTcp } from "node:net";
-import type { CheckResult as Result, Outcome } from "../base/check-result.ts";
+import { NOT_TRIED, type CheckResult as Result, type Outcome } from "../base/check-result.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { CLOSE } from "../protocol/limits.ts";
@@ -60,7 +60,7 @@ export async function checkWorker(config: WorkerConfig, parts: CheckParts): Prom
     act: () => Promise<Outcome>,
   ): Promise<boolean> {
     if (!ready) {
-      add(step, { target, ok: undefined, details: "not tried, since a step before it failed" });
+      add(step, { target, ok: undefined, details: NOT_TRIED });
       return false;
     }
     try {

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { parseRetryAfter } from "../base/retry-after.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
 import { explainDial, relayTls } from "./relay-trust.ts";
@@ -6,6 +7,8 @@ import { explainDial, relayTls } from "./relay-trust.ts";
 const PROBE_TIMEOUT_MS = 10_000;
 /** Without a usable `Retry-After`, a throttled worker waits at least this long. */
 const DEFAULT_RETRY_AFTER_MS = 5_000;
+/** No relay throttles for longer: it would be a mistake, or a proxy's own. */
+const MAX_RETRY_AFTER_MS = 600_000;
 
 /**
  * Asks the relay for the link by a plain HTTP request. A WebSocket client does not tell why an upgrade
@@ -54,15 +57,12 @@ function failureOf(response: Response, wallMs: number): DialFailure | undefined 
     case 403:
       return { kind: "unauthorised", how: `HTTP ${response.status}` };
     case 429:
-      return { kind: "throttled", retryAfterMs: retryAfterMs(response.headers.get("retry-after"), wallMs) };
+      return { kind: "throttled", retryAfterMs: patience(response.headers.get("retry-after"), wallMs) };
     default:
       return { kind: "status", status: response.status };
   }
 }
 
-/** Reads `Retry-After` as seconds or as a date (RFC 9110 §10.2.3); at most ten minutes are believed. */
-export function retryAfterMs(value: string | null, wallMs: number): number {
-  const text = value?.trim() ?? "";
-  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - wallMs;
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), 600_000) : DEFAULT_RETRY_AFTER_MS;
+function patience(retryAfter: string | null, wallMs: number): number {
+  return Math.min(parseRetryAfter(retryAfter, wallMs) ?? DEFAULT_RETRY_AFTER_MS, MAX_RETRY_AFTER_MS);
 }

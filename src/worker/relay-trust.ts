@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { connect } from "node:tls";
 import { errorCode } from "../base/errors.ts";
+import { basicFacts } from "../base/certificate-facts.ts";
 import type { Clock } from "../base/clock.ts";
 import { describeNetworkError } from "../base/network-error.ts";
 import { pinOf } from "../base/pin.ts";
@@ -93,7 +94,7 @@ export async function explainDial(config: TrustConfig, error: unknown, clock: Cl
   let seen: SeenCertificate = { now: clock.wall() };
   try {
     const certificate = await lookAtCertificate(url, clock, new AbortController().signal);
-    seen = { ...seen, ...factsOf(certificate) };
+    seen = { ...seen, ...basicFacts(certificate) };
   } catch {
     // No handshake at all: the code says enough.
   }
@@ -106,20 +107,6 @@ function describeDial(url: URL, error: unknown, seen: SeenCertificate): DialFail
     return { kind: "unreachable", detail: `${url.host}: ${describeNetworkError(error)}` };
   }
   return { kind: "untrusted", detail: `${url.host}: ${failure.message}`, action: failure.action };
-}
-
-function factsOf(certificate: X509Certificate): SeenCertificate {
-  const { subjectAltName, issuer, validFrom, validTo } = certificate;
-  const field = (name: string): string | undefined => new RegExp(`^${name}=(.*)$`, "m").exec(issuer)?.[1];
-  const from = field("CN") ?? field("O");
-  return {
-    names: (subjectAltName ?? "")
-      .split(", ")
-      .flatMap((entry) => /^(?:DNS|IP Address):(.*)$/.exec(entry)?.[1] ?? []),
-    ...(from !== undefined && { issuer: from }),
-    notBefore: Date.parse(validFrom),
-    notAfter: Date.parse(validTo),
-  };
 }
 
 /**

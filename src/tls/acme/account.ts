@@ -27,7 +27,7 @@ export async function openSession(
   await using lock = await store.lock(ACCOUNT_LOCK, signal);
   let account = await store.account(options.directoryUrl);
   if (account !== undefined && isOtherBinding(account, options)) {
-    options.log.info("opening another account at the CA, for the binding has changed", {
+    options.log.info("Opening another account at the CA, as the binding has changed", {
       ca: caName(options.directoryUrl),
     });
     await store.retireAccount(options.directoryUrl);
@@ -41,7 +41,7 @@ export async function openSession(
   if (account.accountUrl === undefined) {
     const accountUrl = await session.register();
     await store.saveAccount(options.directoryUrl, { ...account, ...described(options), accountUrl });
-    options.log.info("opened an account at the CA", {
+    options.log.info("Opened an account at the CA", {
       ca: caName(options.directoryUrl),
       account: accountUrl,
     });
@@ -65,7 +65,7 @@ export async function retireAccount(
   const stored = await store.account(directoryUrl);
   if (stored === undefined || stored.keyPem.trim() !== session.accountKeyPem.trim()) return;
   lock.lost.throwIfAborted();
-  log.warn("the CA does not take the account any more; another one is opened", { ca: caName(directoryUrl) });
+  log.warn("The CA does not take the account any more; another one is opened", { ca: caName(directoryUrl) });
   await store.retireAccount(directoryUrl);
 }
 

@@ -3,24 +3,9 @@ import { AcmeError } from "./error.ts";
 import { readBody, readDirectory } from "./directory.ts";
 import type { AcmeOptions } from "./types.ts";
 import { cleanUrl, explainProblem, readProblem } from "./problem.ts";
+import { ariDelayMs, type RenewalInfo } from "../policy.ts";
 import { caName, exchange } from "./transport.ts";
 import { parseRetryAfter } from "../../base/retry-after.ts";
-
-const MINUTE_MS = 60_000;
-const DAY_MS = 86_400_000;
-/** Without `Retry-After`: RFC 9773 §4.3.3 asks for six hours after an error, and CAs send six of themselves. */
-const DEFAULT_WAIT_MS = 6 * 3_600_000;
-
-/** When the CA would like a certificate to be renewed (RFC 9773). Times are ms since the epoch. */
-export interface RenewalInfo {
-  /** The window in which to renew; it can lie in the past. */
-  start: number;
-  end: number;
-  /** Before then the CA is not to be asked again. */
-  retryAt: number;
-  /** A page that says why, if the CA wants the renewal for a reason. */
-  explanationUrl?: string;
-}
 
 const replySchema = z.object({
   suggestedWindow: z.object({
@@ -70,8 +55,7 @@ export async function renewalInfo(
   return {
     start,
     end,
-    // RFC 9773 §4.3.2: a client should set bounds, of one minute and one day for instance.
-    retryAt: nowMs + Math.min(Math.max(asked ?? DEFAULT_WAIT_MS, MINUTE_MS), DAY_MS),
+    retryAt: nowMs + ariDelayMs(asked),
     ...(explanationUrl === undefined ? {} : { explanationUrl }),
   };
 }

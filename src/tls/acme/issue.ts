@@ -129,7 +129,7 @@ class Issue {
     const order = pending.orderUrl === "" ? await this.#findPlaced() : await this.#look(pending.orderUrl);
     if (order === undefined) return this.#drop("the CA does not know it");
     if (order.status === "invalid") return this.#drop("the CA calls it invalid");
-    this.#session.options.log.info("going on with an order that was begun before", {
+    this.#session.options.log.info("Going on with an order that was begun before", {
       domain: this.#domain,
       status: order.status,
     });
@@ -171,7 +171,7 @@ class Issue {
     }
     const pending = { ...intent, orderUrl: order.url };
     await this.#store.savePendingOrder(this.#domain, pending);
-    options.log.info("placed an order", { domain: this.#domain, ca: caName(directory.url) });
+    options.log.info("Placed an order", { domain: this.#domain, ca: caName(directory.url) });
     return { pending, order };
   }
 
@@ -183,7 +183,7 @@ class Issue {
     } catch (error) {
       if (replaces === undefined || !(error instanceof AcmeError) || NOT_ABOUT_REPLACES.has(error.type))
         throw error;
-      options.log.warn("ordering without naming the certificate that is replaced, which the CA refused", {
+      options.log.warn("Ordering without naming the certificate that is replaced, as the CA refused that", {
         domain: this.#domain,
         reason: error.message,
       });
@@ -227,7 +227,7 @@ class Issue {
   }
 
   async #drop(reason: string): Promise<undefined> {
-    this.#session.options.log.info("dropping an order", { domain: this.#domain, reason });
+    this.#session.options.log.info("Dropping an order", { domain: this.#domain, reason });
     await this.#store.dropPendingOrder(this.#domain);
   }
 

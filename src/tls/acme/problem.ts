@@ -1,6 +1,6 @@
 import { oneLine } from "../../base/one-line.ts";
 import { AcmeError } from "./error.ts";
-import { retryAfterInText } from "../../base/retry-after.ts";
+import { LONGEST_WAIT_MS } from "../../base/retry-after.ts";
 
 const ACME_PREFIX = "urn:ietf:params:acme:error:";
 /** A CA's sentence is shown up to here; the longest seen of Let's Encrypt have some 250 characters. */
@@ -230,6 +230,15 @@ function explain(problem: AcmeProblem, context: ProblemContext): Explanation {
 /** `2026-12-05 23:56 UTC`, rounded up so that nobody looks too early. */
 function minute(atMs: number): string {
   return `${new Date(Math.ceil(atMs / 60_000) * 60_000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+/** Milliseconds that a CA asks to wait in its prose, such as "retry after 2026-12-05 23:56:08 UTC: see https://…"; at most eight days. */
+export function retryAfterInText(text: string, nowMs: number): number | undefined {
+  const [, day, time] =
+    /retry after (\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)? ?(?:Z|UTC)/i.exec(text) ?? [];
+  if (day === undefined) return undefined;
+  const at = Date.parse(`${day}T${time}Z`);
+  return Number.isNaN(at) || at <= nowMs ? undefined : Math.min(at - nowMs, LONGEST_WAIT_MS);
 }
 
 /** The error for people, with what is wrong, what the CA says of it, and what to do. */

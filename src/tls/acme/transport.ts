@@ -1,8 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
 import { errorCode, messageOf, Problem } from "../../base/errors.ts";
+import { certificateBlocks } from "../../base/pem.ts";
 import { describeTlsFailure } from "../../base/tls-failure.ts";
 import { AcmeError } from "./error.ts";
-import { certificateBlocks } from "../pem.ts";
 
 /** Let's Encrypt answers in well under a second, and in ten at its worst. */
 const REQUEST_MS = 30_000;

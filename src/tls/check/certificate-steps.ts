@@ -3,7 +3,7 @@ import { checkServerIdentity, type PeerCertificate, type TLSSocket } from "node:
 import type { Outcome } from "../../base/check-result.ts";
 import { errorCode, messageOf } from "../../base/errors.ts";
 import { oneLine } from "../../base/one-line.ts";
-import { describeTlsFailure, type SeenCertificate } from "../../base/tls-failure.ts";
+import { describeTlsFailure, shownNames, type SeenCertificate } from "../../base/tls-failure.ts";
 import { factsOf, type CertificateFacts } from "../certificate.ts";
 import { ANSWER_MS, explain, hostPort, onWire, secureDial, type Context } from "./context.ts";
 
@@ -133,11 +133,6 @@ function judgeDays(
     action:
       "See why it was not: modelrelay tls status on the relay, or certbot renew --dry-run; the server may also not have loaded a new file",
   };
-}
-
-function shownNames(names: readonly string[]): string {
-  const first = names.slice(0, 5).map((name) => oneLine(name, 100));
-  return first.join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
 }
 
 /** A handshake that came to nothing. */

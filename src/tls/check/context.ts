@@ -36,8 +36,6 @@ export interface Context {
   progress(step: DomainStep, target: string, waitedMs: number): void;
 }
 
-export const NOT_TRIED = "not tried, since a step before it failed";
-
 /** Time for a connection or one short answer. */
 export const ANSWER_MS = 10_000;
 

@@ -1,8 +1,8 @@
-import type { Outcome } from "../../base/check-result.ts";
+import { NOT_TRIED, type Outcome } from "../../base/check-result.ts";
 import type { Clock } from "../../base/clock.ts";
 import { trustedRoots } from "../../base/trusted-roots.ts";
 import { judgeCertificate, judgeHandshake, lookAtCertificate, type Presented } from "./certificate-steps.ts";
-import { attempt, hostPort, NOT_TRIED, type Context, type DomainResult, type DomainStep } from "./context.ts";
+import { attempt, hostPort, type Context, type DomainResult, type DomainStep } from "./context.ts";
 import { checkIdleLink } from "./idle-link.ts";
 import { resolveName, systemLookup, type Lookup } from "./names.ts";
 import { checkPlainPort, checkSecurePort } from "./ports.ts";

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { Problem } from "../../base/errors.ts";
+import { certificateBlocks } from "../../base/pem.ts";
 import { readIfThere, writeWhole, type WriteTools } from "./atomic-file.ts";
 import { pairMatches, type KeyPair } from "../certificate.ts";
 import type { Log } from "../../base/log.ts";
-import { certificateBlocks, keyBlock } from "../pem.ts";
+import { keyBlock } from "../pem.ts";
 import { setAside } from "./set-aside.ts";
 
 /** Key and chain in one file, so that they change together; HAProxy reads it as it is. */
