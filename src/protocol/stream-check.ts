@@ -1,9 +1,7 @@
 /**
- * Where a relay shows what a proxy in front of it does to streams and to silent WebSockets: an event
- * stream whose parts leave apart, or, for an upgrade, a WebSocket on which nothing is said. No key is
- * needed.
+ * How a relay shows what a proxy in front of it does to streams: an event stream whose parts leave apart.
+ * No key is needed, and nothing asks the proxy to treat it well.
  */
-export const STREAM_CHECK_PATH = "/v1/stream-check";
 
 /** Parts of the event stream, and the pause before each but the first. */
 export const STREAM_CHECK_PARTS = 3;

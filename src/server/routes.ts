@@ -1,8 +1,8 @@
-import { STREAM_CHECK_PATH } from "../protocol/stream-check.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { dialectOf, type Dialect } from "../protocol/dialect.ts";
+import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/paths.ts";
 import type { CertificateReport } from "../tls/source.ts";
 import { newRequestId, relayRequest } from "./api.ts";
 import type { ClientAdmission } from "./client-admission.ts";
@@ -29,8 +29,6 @@ const OLLAMA_PATHS = new Set([
   "/api/version",
   "/api/ps",
 ]);
-
-export const WORKER_PATH = "/v1/worker/connect";
 
 /** Web pages may call `/v1/*` alone: an Ollama that is called directly lets no foreign page in either. */
 const NO_CORS = new CorsPolicy([]);
@@ -77,7 +75,8 @@ export function createRoutes(options: RoutesOptions): Handler {
         );
       if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
       if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
-      if (target.path === STREAM_CHECK_PATH) return streamCheck.answer(request, connection, clientId);
+      if (target.path === STREAM_CHECK_PATH) return streamCheck.stream(request, clientId);
+      if (target.path === LINK_CHECK_PATH) return streamCheck.silence(request, connection, clientId);
       if (isApi(target.path)) {
         const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;
         if (request.method === "OPTIONS") return cors.preflight(request);

@@ -4,9 +4,10 @@ import {
   STREAM_CHECK_PARTS as PARTS,
   STREAM_CHECK_PAUSE_MS as PAUSE_MS,
 } from "../protocol/stream-check.ts";
-import { relayError, type ClientError } from "./client-error.ts";
+import { relayError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
+import { asksForUpgrade, upgradeRequired } from "./worker-connect.ts";
 
 /** Streams and silent WebSockets at once: anybody can ask for one, so that they must stay few. */
 const MAX_STREAMS = 64;
@@ -36,24 +37,25 @@ export class SilenceTicket {
   }
 }
 
+/**
+ * Two things for which a proxy in front of the relay shows how it treats the real ones. They set no header
+ * that asks a proxy not to buffer: what the proxy does by itself is the point.
+ */
 export interface StreamCheck {
+  /** An event stream whose parts leave half a second apart. */
+  stream(request: Request, requestId: string): Response;
   /**
-   * Answers a request for the stream check. Undefined once the connection is a WebSocket: whoever gets
-   * its ticket, a `SilenceTicket`, calls `open` of it.
+   * A WebSocket on which nothing is said. Undefined once the connection is one: whoever gets its ticket, a
+   * `SilenceTicket`, calls `open` of it.
    */
-  answer(request: Request, connection: Connection, requestId: string): Response | undefined;
+  silence(request: Request, connection: Connection, requestId: string): Response | undefined;
 }
 
-/**
- * Two things for which a proxy in front of the relay shows how it treats the real ones: an event stream
- * whose parts leave half a second apart, and, for a WebSocket upgrade, a link on which nothing is said.
- * It sets no header that asks a proxy not to buffer: what the proxy does by itself is the point.
- */
 export function createStreamCheck(clock: Clock): StreamCheck {
   let streams = 0;
   let sockets = 0;
 
-  const silence = new SilenceTicket((socket) => {
+  const silent = new SilenceTicket((socket) => {
     sockets++;
     let timer: Timer | undefined = clock.after(MAX_SILENCE_MS, () =>
       socket.close(1000, "checked long enough"),
@@ -69,7 +71,7 @@ export function createStreamCheck(clock: Clock): StreamCheck {
     };
   });
 
-  function stream(signal: AbortSignal): ReadableStream<Uint8Array> {
+  function parts(signal: AbortSignal): ReadableStream<Uint8Array> {
     const encoder = new TextEncoder();
     let sent = 0;
     let timer: Timer | undefined;
@@ -101,24 +103,32 @@ export function createStreamCheck(clock: Clock): StreamCheck {
   }
 
   return {
-    answer(request, connection, requestId) {
-      const refuse = (error: ClientError) => errorResponse(error, "openai", requestId);
-      const busy = relayError(503, "busy", "Too many stream checks run at once", RETRY_AFTER_SECS);
-      if (request.method !== "GET") {
-        const response = refuse(relayError(405, "method_not_allowed", "The method must be GET"));
-        response.headers.set("allow", "GET");
-        return response;
-      }
-      if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
-        if (sockets >= MAX_SOCKETS) return refuse(busy);
-        return connection.upgrade(silence)
-          ? undefined
-          : refuse(relayError(400, "invalid_request", "The WebSocket handshake is incomplete"));
-      }
-      if (streams >= MAX_STREAMS) return refuse(busy);
-      return new Response(stream(request.signal), {
+    stream(request, requestId) {
+      if (request.method !== "GET") return onlyGet(requestId);
+      if (streams >= MAX_STREAMS) return busy(requestId);
+      return new Response(parts(request.signal), {
         headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
       });
     },
+    silence(request, connection, requestId) {
+      if (request.method !== "GET") return onlyGet(requestId);
+      if (!asksForUpgrade(request)) return upgradeRequired(requestId);
+      if (sockets >= MAX_SOCKETS) return busy(requestId);
+      if (connection.upgrade(silent)) return undefined;
+      const error = relayError(400, "invalid_request", "The WebSocket handshake is incomplete");
+      return errorResponse(error, "openai", requestId);
+    },
   };
+}
+
+function busy(requestId: string): Response {
+  const error = relayError(503, "busy", "Too many stream checks run at once", RETRY_AFTER_SECS);
+  return errorResponse(error, "openai", requestId);
+}
+
+function onlyGet(requestId: string): Response {
+  const error = relayError(405, "method_not_allowed", "The method must be GET");
+  const response = errorResponse(error, "openai", requestId);
+  response.headers.set("allow", "GET");
+  return response;
 }

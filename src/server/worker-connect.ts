@@ -27,6 +27,8 @@ export function admitWorker(
   if (request.method !== "GET") {
     return refuse(relayError(405, "method_not_allowed", "Workers connect with GET and a WebSocket upgrade"));
   }
+  // Before the secret is looked at, so that a proxy which drops the upgrade is known without one.
+  if (!asksForUpgrade(request)) return upgradeRequired(requestId);
   // The query is how the oldest workers send the secret; the header is not written into access logs.
   const secret = request.headers.get("x-worker-secret") ?? query.get("worker_secret") ?? undefined;
   const admitted = admission.admit(address, secret);
@@ -51,16 +53,23 @@ export function admitWorker(
     case "admitted":
       break;
   }
-  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
-    const error = relayError(
-      426,
-      "upgrade_required",
-      "Workers connect here with a WebSocket; a proxy in between must pass the upgrade on",
-    );
-    const response = refuse(error);
-    response.headers.set("upgrade", "websocket");
-    return response;
-  }
   const provider = (query.get("provider") ?? "").trim().slice(0, MAX_WORKER_NAME);
   return { provider: provider === "" ? "local" : provider, address };
+}
+
+/** Whether a request wants to become a WebSocket. */
+export function asksForUpgrade(request: Request): boolean {
+  return request.headers.get("upgrade")?.toLowerCase() === "websocket";
+}
+
+/** The answer to a request that was to be a WebSocket and is not, or is not any more. */
+export function upgradeRequired(requestId: string): Response {
+  const error = relayError(
+    426,
+    "upgrade_required",
+    "Workers connect here with a WebSocket; a proxy in between must pass the upgrade on",
+  );
+  const response = errorResponse(error, "openai", requestId);
+  response.headers.set("upgrade", "websocket");
+  return response;
 }

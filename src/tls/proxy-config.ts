@@ -191,8 +191,8 @@ ${headers("    ", "keep")}
 
     # Workers hold a WebSocket here for as long as they live; it needs HTTP/1.1, the two upgrade headers and
     # a long timeout. Headers that stand above do not count in a block with its own, so all are here again.
-    # At /v1/stream-check "modelrelay tls check" tries whether all that holds.
-    location ~ ^/v1/(worker/connect|stream-check)$ {
+    # At /v1/worker/connect/check "modelrelay tls check" tries whether all that holds.
+    location /v1/worker/connect {
         proxy_pass http://modelrelay;
 ${headers("        ", "upgrade")}
         proxy_read_timeout ${LINK_SECS}s;

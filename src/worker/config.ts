@@ -1,3 +1,5 @@
+import { WORKER_PATH } from "../protocol/paths.ts";
+
 /** A model as clients ask for it, and as the backend calls it. */
 export interface ModelName {
   public: string;
@@ -44,7 +46,7 @@ export function linkUrl(config: Pick<WorkerConfig, "proxyUrl" | "provider">): UR
 export function connectUrl(config: Pick<WorkerConfig, "proxyUrl" | "provider">): URL {
   const url = new URL(config.proxyUrl);
   url.protocol = url.protocol === "https:" || url.protocol === "wss:" ? "https:" : "http:";
-  url.pathname = `${url.pathname.replace(/\/+$/, "")}/v1/worker/connect`;
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}${WORKER_PATH}`;
   url.search = "";
   url.hash = "";
   url.searchParams.set("provider", config.provider);

@@ -4,6 +4,7 @@ import { createStreamCheck, SilenceTicket } from "../../src/server/stream-check.
 import { ManualClock } from "../support/manual-clock.ts";
 
 const PATH = "http://relay.test/v1/stream-check";
+const LINK = "http://relay.test/v1/worker/connect/check";
 
 /** A connection that notes its ticket, or that cannot be upgraded. */
 function connection(tickets?: unknown[]): Connection {
@@ -16,13 +17,13 @@ function connection(tickets?: unknown[]): Connection {
 }
 
 function upgradeRequest(): Request {
-  return new Request(PATH, { headers: { upgrade: "WebSocket", connection: "Upgrade" } });
+  return new Request(LINK, { headers: { upgrade: "WebSocket", connection: "Upgrade" } });
 }
 
 describe("Stream check", () => {
   test("sends three parts half a second apart, without asking proxies not to buffer", async () => {
     const clock = new ManualClock();
-    const response = createStreamCheck(clock).answer(new Request(PATH), connection(), "r1")!;
+    const response = createStreamCheck(clock).stream(new Request(PATH), "r1");
     expect(response.headers.get("content-type")).toBe("text/event-stream");
     expect(response.headers.get("cache-control")).toBe("no-store");
     expect(response.headers.has("x-accel-buffering")).toBe(false);
@@ -43,7 +44,7 @@ describe("Stream check", () => {
     const check = createStreamCheck(clock);
     const leaving = new AbortController();
     const ask = (signal?: AbortSignal) =>
-      check.answer(new Request(PATH, signal === undefined ? {} : { signal }), connection(), "r1")!;
+      check.stream(new Request(PATH, signal === undefined ? {} : { signal }), "r1");
     const open = [ask(leaving.signal), ...Array.from({ length: 63 }, () => ask())];
     expect(open.map(({ status }) => status)).toEqual(Array<number>(64).fill(200));
     const refused = ask();
@@ -64,20 +65,17 @@ describe("Stream check", () => {
     const clock = new ManualClock();
     const check = createStreamCheck(clock);
     const leaving = new AbortController();
-    check.answer(new Request(PATH, { signal: leaving.signal }), connection(), "r1");
+    check.stream(new Request(PATH, { signal: leaving.signal }), "r1");
     clock.advance(1_000);
     leaving.abort();
-    const statuses = Array.from(
-      { length: 65 },
-      () => check.answer(new Request(PATH), connection(), "r1")!.status,
-    );
+    const statuses = Array.from({ length: 65 }, () => check.stream(new Request(PATH), "r1").status);
     expect(statuses.filter((status) => status === 200)).toHaveLength(64);
   });
 
   test("turns an upgrade into a WebSocket that says nothing and is closed after an hour", () => {
     const clock = new ManualClock();
     const tickets: unknown[] = [];
-    expect(createStreamCheck(clock).answer(upgradeRequest(), connection(tickets), "r1")).toBeUndefined();
+    expect(createStreamCheck(clock).silence(upgradeRequest(), connection(tickets), "r1")).toBeUndefined();
     const closed: number[] = [];
     const [ticket] = tickets;
     if (!(ticket instanceof SilenceTicket)) throw new Error("not a ticket of the stream check");
@@ -91,7 +89,7 @@ describe("Stream check", () => {
   test("closes a silent WebSocket on which something is said", () => {
     const tickets: SilenceTicket[] = [];
     const clock = new ManualClock();
-    createStreamCheck(clock).answer(upgradeRequest(), connection(tickets), "r1");
+    createStreamCheck(clock).silence(upgradeRequest(), connection(tickets), "r1");
     const closed: number[] = [];
     const session = tickets[0]!.open({ close: (code) => void closed.push(code) });
     session.receive("hello");
@@ -103,7 +101,7 @@ describe("Stream check", () => {
   test("refuses the 65th silent WebSocket, and takes another when one has closed", () => {
     const check = createStreamCheck(new ManualClock());
     const tickets: SilenceTicket[] = [];
-    const ask = () => check.answer(upgradeRequest(), connection(tickets), "r1")?.status;
+    const ask = () => check.silence(upgradeRequest(), connection(tickets), "r1")?.status;
     const sessions = Array.from({ length: 64 }, () => {
       expect(ask()).toBeUndefined();
       return tickets.pop()!.open({ close() {} });
@@ -118,8 +116,14 @@ describe("Stream check", () => {
 
   test("refuses other methods and an upgrade that is incomplete", () => {
     const check = createStreamCheck(new ManualClock());
-    const posted = check.answer(new Request(PATH, { method: "POST" }), connection(), "r1")!;
+    const posted = check.stream(new Request(PATH, { method: "POST" }), "r1");
     expect([posted.status, posted.headers.get("allow")]).toEqual([405, "GET"]);
-    expect(check.answer(upgradeRequest(), connection(), "r1")?.status).toBe(400);
+    expect(check.silence(new Request(LINK, { method: "POST" }), connection([]), "r1")?.status).toBe(405);
+    expect(check.silence(upgradeRequest(), connection(), "r1")?.status).toBe(400);
+  });
+
+  test("says where an upgrade was meant to be that a proxy dropped", () => {
+    const answer = createStreamCheck(new ManualClock()).silence(new Request(LINK), connection([]), "r1")!;
+    expect([answer.status, answer.headers.get("upgrade")]).toEqual([426, "websocket"]);
   });
 });

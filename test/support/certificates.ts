@@ -49,7 +49,7 @@ export function makeCertificate(options: TestCertificateOptions = {}): TestCerti
       `[ca]\ndefault_ca = test\n[test]\ndatabase = index\nnew_certs_dir = .\nserial = serial\ndefault_md = sha256
 policy = any\nunique_subject = no\nx509_extensions = leaf\n[any]\ncommonName = supplied\n[leaf]
 ${san === "" ? "" : `subjectAltName = ${san}`}
-basicConstraints = critical, CA:${authority ? "TRUE\nkeyUsage = critical, keyCertSign, cRLSign" : "FALSE"}
+basicConstraints = critical, CA:${authority ? "TRUE\nkeyUsage = critical, digitalSignature, keyCertSign, cRLSign" : "FALSE"}
 subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n`,
     );
     writeFileSync(join(dir, "index"), "");

@@ -1,8 +1,7 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { STREAM_CHECK_PATH } from "../../src/protocol/stream-check.ts";
 import { createRelayApp } from "../../src/server/index.ts";
-import { createStreamCheck, SilenceTicket } from "../../src/server/stream-check.ts";
+import { SilenceTicket } from "../../src/server/stream-check.ts";
 import type { WorkerTicket } from "../../src/server/worker-connect.ts";
 import type { TestCertificate } from "./certificates.ts";
 import { relayConfig } from "./relays.ts";
@@ -32,7 +31,6 @@ export function startCheckedRelay(
   options: { certificate?: TestCertificate; chainPem?: string; http2?: boolean } = {},
 ): CheckedRelay {
   const app = createRelayApp(relayConfig({}), { clock: systemClock, log: silentLog });
-  const streamCheck = createStreamCheck(systemClock);
   const { certificate, http2 = false } = options;
   const silent = new Set<Bun.ServerWebSocket<SocketData>>();
   const server = Bun.serve<SocketData>({
@@ -49,11 +47,7 @@ export function startCheckedRelay(
         limitSilence() {},
         upgrade: (ticket: unknown) => self.upgrade(request, { data: { ticket, session: undefined } }),
       };
-      const other = relay.instead?.(request);
-      if (other !== undefined) return other;
-      return new URL(request.url).pathname === STREAM_CHECK_PATH
-        ? streamCheck.answer(request, connection, "r1")
-        : app.request(request, connection);
+      return relay.instead?.(request) ?? app.request(request, connection);
     },
     websocket: {
       data: {} as SocketData,

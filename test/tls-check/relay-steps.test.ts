@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
-import { STREAM_CHECK_PATH } from "../../src/protocol/stream-check.ts";
+import { LINK_CHECK_PATH, STREAM_CHECK_PATH } from "../../src/protocol/paths.ts";
 import { startBadNginx } from "../support/bad-nginx.ts";
 import { startCheckedRelay, type CheckedRelay } from "../support/checked-relay.ts";
 import { makeCertificate } from "../support/certificates.ts";
@@ -17,9 +17,14 @@ const UPGRADES =
 const GOOD = `${UPGRADES} proxy_buffering off; proxy_read_timeout 1h;`;
 
 /** What the check says of a relay behind an nginx that is configured like this. */
-async function lookThrough(location: string, more: { waitMs?: number; server?: string } = {}) {
+async function lookThrough(
+  location: string,
+  more: { waitMs?: number; server?: string | ((pass: string) => string) } = {},
+) {
   await using relay = startCheckedRelay();
-  const { server, waitMs = 0 } = more;
+  const { waitMs = 0 } = more;
+  const pass = `proxy_pass http://127.0.0.1:${relay.port};`;
+  const server = typeof more.server === "function" ? more.server(pass) : more.server;
   await using nginx = await startBadNginx({
     certificate,
     upstreamPort: relay.port,
@@ -57,6 +62,32 @@ describe.skipIf(lacksPart("nginx"))("Relay behind nginx", () => {
     );
     expect(action).toContain("proxy_set_header Upgrade $http_upgrade");
     expect(findings.one("idle link kept").ok).toBeUndefined();
+  });
+
+  test("with upgrade headers for the link alone, as people write it by hand, passes", async () => {
+    const findings = await lookThrough("proxy_buffering off;", {
+      waitMs: 300,
+      server: (pass) => `location /v1/worker/connect { ${pass} ${GOOD} }`,
+    });
+    expect(failures(findings)).toEqual([]);
+    expect(findings.one("worker link").details).toContain("upgrades go through");
+    expect(findings.one("idle link kept").ok).toBe(true);
+  });
+
+  test("with upgrade headers for exactly that path passes, and is told why silence is not tried", async () => {
+    const findings = await lookThrough("proxy_buffering off;", {
+      waitMs: 300,
+      server: (pass) => `location = /v1/worker/connect { ${pass} ${GOOD} }`,
+    });
+    expect(failures(findings)).toEqual([]);
+    expect(findings.one("worker link")).toMatchObject({
+      ok: true,
+      details: "the relay is reached (HTTP 401, no secret was sent), with the upgrade",
+    });
+    expect(findings.one("idle link kept")).toMatchObject({
+      ok: undefined,
+      action: expect.stringContaining("without =") as unknown,
+    });
   });
 
   test("with buffering fails at the stream", async () => {
@@ -142,7 +173,10 @@ describe("Relay of a domain", () => {
 
   test("of an older version, without a stream check, is not blamed for that", async () => {
     const findings = await lookInstead(
-      ({ url }) => (url.endsWith(STREAM_CHECK_PATH) ? new Response("", { status: 404 }) : undefined),
+      ({ url }) =>
+        url.endsWith(STREAM_CHECK_PATH) || url.endsWith(LINK_CHECK_PATH)
+          ? new Response("", { status: 404 })
+          : undefined,
       500,
     );
     expect(findings.one("worker link")).toMatchObject({
@@ -154,8 +188,8 @@ describe("Relay of a domain", () => {
   });
 
   test("that ends its stream too early fails", async () => {
-    const findings = await lookInstead(({ url, headers }) =>
-      url.endsWith(STREAM_CHECK_PATH) && !headers.has("upgrade")
+    const findings = await lookInstead(({ url }) =>
+      url.endsWith(STREAM_CHECK_PATH)
         ? new Response('data: {"part":1}\n\n', { headers: { "content-type": "text/event-stream" } })
         : undefined,
     );
@@ -196,7 +230,7 @@ describe("Relay of a domain", () => {
       tls: { cert: certificate.chainPem, key: certificate.keyPem },
       socket: {
         data(socket, data) {
-          if (data.toString("latin1").includes(STREAM_CHECK_PATH) || data.includes("upgrade")) {
+          if (data.includes("upgrade")) {
             held.push(socket);
             socket.write("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n");
           } else if (data.includes("GET ")) socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

@@ -1,7 +1,7 @@
 import type { Outcome } from "../../base/check-result.ts";
 import type { Timer } from "../../base/clock.ts";
 import { formatDuration } from "../../base/duration.ts";
-import { STREAM_CHECK_PATH } from "../../protocol/stream-check.ts";
+import { LINK_CHECK_PATH } from "../../protocol/paths.ts";
 import { secureDial, ANSWER_MS, type Context } from "./context.ts";
 import { within } from "./deadline.ts";
 import { askRelay, noAnswer, notOffered, upgradeHeaders, urlOf } from "./relay-steps.ts";
@@ -12,6 +12,9 @@ const PROGRESS_MS = 15_000;
 const LONG_TIMEOUTS =
   "Raise the proxy's patience with silent connections (nginx: proxy_read_timeout 86400s and proxy_send_timeout 86400s; HAProxy: timeout tunnel 1d)";
 
+const WIDEN =
+  "Let the proxy pass upgrades on below /v1/worker/connect too (nginx: location /v1/worker/connect, without =), so that its patience with silent links can be tried";
+
 /** Masked, as every frame of a client is (RFC 6455 §5.3); the mask of an empty payload does nothing. */
 const PING = new Uint8Array([0x89, 0x80, 0, 0, 0, 0]);
 const PONG = 0x8a;
@@ -20,7 +23,7 @@ const CLOSE = 0x88;
 /** Holds a WebSocket open on which nothing is said, and looks whether it is still there afterwards. */
 export async function checkIdleLink(context: Context, address: string): Promise<Outcome> {
   const { clock, waitMs } = context;
-  const target = urlOf(context, STREAM_CHECK_PATH, "wss");
+  const target = urlOf(context, LINK_CHECK_PATH, "wss");
   if (waitMs <= 0) return { target, ok: undefined, details: "not tried: --wait is 0" };
   const abort = new AbortController();
   try {
@@ -30,11 +33,14 @@ export async function checkIdleLink(context: Context, address: string): Promise<
       return opened;
     });
     const head = await within(clock, ANSWER_MS, () =>
-      askRelay(context, wire, STREAM_CHECK_PATH, upgradeHeaders()),
+      askRelay(context, wire, LINK_CHECK_PATH, upgradeHeaders()),
     );
     if (head.status === 404) return notOffered(target);
     if (head.status === 503 && head.headers.has("retry-after")) {
       return { target, ok: undefined, details: "not tried: too many such checks run there at once" };
+    }
+    if (head.status === 426) {
+      return { target, ok: undefined, details: "not tried: upgrades are dropped here", action: WIDEN };
     }
     if (head.status !== 101) {
       return { target, ok: undefined, details: "not tried, since no upgrade goes through" };

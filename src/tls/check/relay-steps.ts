@@ -1,12 +1,11 @@
 import type { Outcome } from "../../base/check-result.ts";
 import { oneLine } from "../../base/one-line.ts";
-import { partMark, STREAM_CHECK_PATH, STREAM_CHECK_PAUSE_MS } from "../../protocol/stream-check.ts";
+import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../../protocol/paths.ts";
+import { partMark, STREAM_CHECK_PAUSE_MS } from "../../protocol/stream-check.ts";
 import { ANSWER_MS, explain, hostHeader, onWire, secureDial, type Context } from "./context.ts";
 import { ask, type Head } from "./http-head.ts";
 import { serverOf } from "./ports.ts";
 import type { Wire } from "./wire.ts";
-
-const WORKER_PATH = "/v1/worker/connect";
 
 /** The relay lets half a second pass between two parts; a proxy that holds the first back leaves less. */
 const LEAST_GAP_MS = 200;
@@ -118,10 +117,12 @@ export async function checkWorkerLink(context: Context, address: string): Promis
     if (status !== 400 && status !== 401 && status !== 403 && status !== 429)
       return notTheRelay(target, head);
     const reached = `the relay is reached (HTTP ${status}${status === 429 ? ", too many attempts" : ", no secret was sent"})`;
-    // A refusal for want of a secret says nothing of the upgrade; this path needs none.
-    const proof = await upgrade(STREAM_CHECK_PATH);
+    // A refusal for want of a secret does not show an upgrade come about; this path needs none.
+    const proof = await upgrade(LINK_CHECK_PATH);
     if (proof.status === 101) return { target, ok: true, details: `${reached}, and upgrades go through` };
-    if (proof.status === 200) return dropped;
+    if (proof.status === 426)
+      // A relay with this path asks for the upgrade before the secret: it came as far as that up here.
+      return { target, ok: true, details: `${reached}, with the upgrade` };
     return { target, ok: true, details: `${reached}; whether upgrades go through, it does not let be tried` };
   } catch (error) {
     return noAnswer(target, error);
@@ -160,7 +161,7 @@ export async function checkStream(context: Context, address: string): Promise<Ou
         ok: false,
         details: `parts that were sent ${STREAM_CHECK_PAUSE_MS} ms apart arrived together, ${Math.round(arrived.second - asked)} ms after the request: a proxy holds answers back`,
         action:
-          "Turn buffering off where requests go to the relay (nginx: proxy_buffering off; Caddy: flush_interval -1), and compression of text/event-stream",
+          "Turn buffering off where requests go to the relay (nginx: proxy_buffering off), and compression of text/event-stream (nginx: gzip off; Caddy: leave encode away there)",
       };
     });
   } catch (error) {
