@@ -1,3 +1,4 @@
+import { isIP, isIPv4, isIPv6 } from "node:net";
 import { systemClock } from "../base/clock.ts";
 import { UsageError } from "../base/errors.ts";
 import { parseDomain } from "../tls/domain-name.ts";
@@ -9,26 +10,45 @@ import { defineOptions } from "./options.ts";
 import { jsonOption } from "./tls-shared.ts";
 import { duration, integer, label, path, textKind } from "./value-kinds.ts";
 
-const hostName = textKind("a host name such as relay.example.com, or an address", (text) => {
-  const name = text
-    .trim()
-    .replace(/^https?:\/\//, "")
-    .replace(/\/.*$/, "");
-  if (/^[\d.]+$|:/.test(name)) return name.replace(/^\[|\]$/g, "");
+/** What is to be looked at; a port is that of HTTPS. */
+interface CheckedHost {
+  /** As `parseDomain` gives it, or an address without brackets. */
+  host: string;
+  port: number | undefined;
+}
+
+const checkedHost = textKind(
+  "a host name such as relay.example.com or an address, with the port of HTTPS behind a colon if it is not 443",
+  (text): CheckedHost | undefined => {
+    // People copy the address of a page.
+    const given = text
+      .trim()
+      .replace(/^https?:\/\//, "")
+      .replace(/\/.*$/, "");
+    if (isIP(given) !== 0) return { host: given, port: undefined };
+    const [, ipv6, name = "", digits] = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(given) ?? [];
+    const host = ipv6 === undefined ? nameOrIpv4(name) : isIPv6(ipv6) ? ipv6 : undefined;
+    const port = digits === undefined ? undefined : Number(digits);
+    return host === undefined || port === 0 || (port ?? 0) > 65_535 ? undefined : { host, port };
+  },
+);
+
+function nameOrIpv4(name: string): string | undefined {
+  if (isIPv4(name)) return name;
   try {
     return parseDomain(name);
   } catch {
     return undefined;
   }
-});
+}
 
 export const checkOptions = defineOptions({
   domain: {
     operand: true,
     hint: "DOMAIN",
     inFile: false,
-    help: "Name that clients and workers use",
-    schema: hostName,
+    help: "Name that clients and workers use; NAME:PORT for another port of HTTPS",
+    schema: checkedHost,
   },
   waitMs: {
     flag: "wait",
@@ -81,12 +101,20 @@ export const checkCommand: Command<typeof checkOptions> = {
     },
   ],
   options: checkOptions,
-  async run({ domain, waitMs, connect, httpPort, httpsPort, caFile, json }, { terminal, origins }) {
-    if (domain === undefined) {
+  check({ config: { domain, httpsPort }, origins }) {
+    if (domain?.port === undefined || origins.httpsPort === "default" || domain.port === httpsPort) return;
+    throw new UsageError(
+      `Cannot look at port ${domain.port} (${origins.domain}) and at port ${httpsPort} (${origins.httpsPort}): HTTPS has one`,
+      { action: "Keep one of them" },
+    );
+  },
+  async run({ domain: given, waitMs, connect, httpPort, httpsPort, caFile, json }, { terminal, origins }) {
+    if (given === undefined) {
       throw new UsageError("Cannot check a domain without its name", {
         action: "Write: modelrelay tls check relay.example.com",
       });
     }
+    const domain = given.host;
     const { checkDomain } = await import("../tls/check/index.ts");
     let printed = Promise.resolve();
     const results = await checkDomain(
@@ -95,7 +123,7 @@ export const checkCommand: Command<typeof checkOptions> = {
         clock: systemClock,
         waitMs,
         httpPort,
-        httpsPort,
+        httpsPort: given.port ?? httpsPort,
         ...(connect !== undefined && { connect }),
         ...(caFile !== undefined && { caPem: readAuthorities(caFile, "ca-file", origins.caFile) }),
         onProgress: (step, target, waitedMs) => {

@@ -81,4 +81,24 @@ describe("tls check", () => {
       readConfig("tls check", checkOptions, { args: ["no name"], around: surroundings({}) }),
     ).toThrow('Cannot use "no name" as domain');
   });
+
+  test("takes a port behind the name, as people copy it, for that of HTTPS", () => {
+    const read = (...args: string[]) => {
+      const reading = readConfig("tls check", checkOptions, { args, around: surroundings({}) });
+      checkCommand.check?.(reading);
+      return reading.config.domain;
+    };
+    expect(read(DOMAIN)).toEqual({ host: DOMAIN, port: undefined });
+    expect(read("https://Relay.Example.com:8443/v1/")).toEqual({ host: DOMAIN, port: 8443 });
+    expect(read("192.0.2.7:8443")).toEqual({ host: "192.0.2.7", port: 8443 });
+    expect(read("2001:db8::1")).toEqual({ host: "2001:db8::1", port: undefined });
+    expect(read("[2001:db8::1]:8443")).toEqual({ host: "2001:db8::1", port: 8443 });
+    for (const wrong of ["name:", "name:0", "name:65536", "name:1:2", "[name]:8443", ":8443", "1.2.3.4.5"]) {
+      expect(() => read(wrong)).toThrow(`Cannot use "${wrong}" as domain`);
+    }
+    expect(() => read(`${DOMAIN}:8443`, "--https-port=443")).toThrow(
+      "Cannot look at port 8443 (argument DOMAIN) and at port 443 (flag --https-port): HTTPS has one",
+    );
+    expect(read(`${DOMAIN}:8443`, "--https-port=8443")).toEqual({ host: DOMAIN, port: 8443 });
+  });
 });
