@@ -1,5 +1,8 @@
 import { UsageError } from "../base/errors.ts";
-import { caddyConfig, haproxyConfig, nginxConfig, type ProxyConfigOptions } from "../tls/proxy-config.ts";
+import { caddyConfig } from "../tls/proxies/caddy.ts";
+import type { ProxyConfigOptions } from "../tls/proxies/facts.ts";
+import { haproxyConfig } from "../tls/proxies/haproxy.ts";
+import { nginxConfig } from "../tls/proxies/nginx.ts";
 import { commandNode, type Command } from "./command.ts";
 import { defineOptions } from "./options.ts";
 import { serveOptions } from "./serve-options.ts";

@@ -1,6 +1,7 @@
 import type { Server, ServerWebSocket } from "bun";
 import { messageOf, Problem } from "../base/errors.ts";
 import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
+import { CIPHERS } from "../tls/ciphers.ts";
 import type { Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
 import type { Connection } from "./connection.ts";
@@ -46,17 +47,6 @@ interface SocketData {
   ticket: unknown;
   session: SocketSession | undefined;
 }
-
-/**
- * The suites of TLS 1.2 with forward secrecy and authenticated encryption, as in Mozilla's "intermediate"
- * configuration. Bun would take CBC as well, and with an RSA key suites without forward secrecy. Which of
- * them is used is the client's choice: it knows whether it has AES in hardware. TLS 1.3 has no others.
- */
-const CIPHERS = ["ECDSA", "RSA"]
-  .flatMap((key) =>
-    ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"].map((cipher) => `ECDHE-${key}-${cipher}`),
-  )
-  .join(":");
 
 /** Seconds until a connection that sends no request, or an unfinished one, is closed. */
 const IDLE_TIMEOUT_SECS = 30;
@@ -144,6 +134,8 @@ function secureSettings({ identities, carrier, http2 }: SecureOptions) {
         ...(name !== undefined && { serverName: name }),
         cert: chainPem,
         key: keyPem,
+        // Bun would take CBC as well, and suites without forward secrecy. Which of these is used is the
+        // client's choice: it knows whether it has AES in hardware.
         ciphers: CIPHERS,
       })),
     ),

@@ -3,8 +3,15 @@ import { messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { AcmeError } from "./acme/error.ts";
 import { checkPair, readCertificate, type CertificateFacts, type KeyPair } from "./certificate.ts";
-import { ariDelayMs, nextTryAt, timerMs, type RenewalInfo } from "./policy.ts";
-import { chooseRenewal, nextStep, stateFor, type Step } from "./renewal.ts";
+import { ariDelayMs, timerMs, type RenewalInfo } from "./policy.ts";
+import {
+  isSameWindow,
+  nextStep,
+  stateAfterAnswer,
+  stateAfterFailure,
+  stateFor,
+  type Step,
+} from "./renewal.ts";
 import type { CertificateReport, Identity } from "./source.ts";
 import type { CertificateState, CertificateStore } from "./store/store.ts";
 
@@ -37,8 +44,6 @@ export interface KeeperParts {
  * clock that is set, and another process on the store can have renewed.
  */
 const LOOK_MS = 60_000;
-/** A failure that a person has to mend is tried again this often, so that mending it is enough. */
-const PERMANENT_RETRY_MS = 3_600_000;
 /** After a CA said that it has no renewal information. */
 const NO_ARI_MS = 86_400_000;
 /** A restart tries at once again, unless the failure is as fresh as this: something may restart us for ever. */
@@ -210,18 +215,15 @@ export class DomainKeeper {
           ari: { checkedAt, retryAt: checkedAt + NO_ARI_MS, start: 0, end: 0 },
         });
       }
-      const isSame = before?.start === info.start && before.end === info.end;
-      const renewAt = isSame ? undefined : this.#facts && chooseRenewal(this.#facts, info, random());
-      if (!isSame && info.explanationUrl !== undefined)
+      if (info.explanationUrl !== undefined && !isSameWindow(before, info))
         log.warn("The CA wants this certificate renewed at another time", {
           domain: this.domain,
           see: info.explanationUrl,
         });
-      await this.#save({
-        ...state,
-        ari: { checkedAt, ...info, retryAt: Math.max(info.retryAt, checkedAt + LOOK_MS) },
-        ...(renewAt !== undefined && { renewAt }),
-      });
+      if (this.#facts !== undefined)
+        await this.#save(
+          stateAfterAnswer(this.#facts, this.#state, info, { nowMs: checkedAt, random: random() }),
+        );
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       log.debug(`The CA's renewal information cannot be had: ${messageOf(error)}`, { domain: this.domain });
@@ -308,20 +310,16 @@ export class DomainKeeper {
   /** @returns the moment of the next try */
   async #remember(error: unknown): Promise<number> {
     const { clock, random } = this.#parts;
-    const nowMs = clock.wall();
-    const failures = this.#state.failures + 1;
-    const { retryAtMs, permanent } = error instanceof AcmeError ? error : {};
-    let tryAt = nextTryAt({ nowMs, failures, random: random(), retryAtMs, current: this.#facts });
-    if (permanent === true) tryAt = Math.max(tryAt, nowMs + PERMANENT_RETRY_MS);
-    const { waitAsked: _, ...state } = this.#state;
-    await this.#save({
-      ...state,
-      failures,
-      nextTryAt: tryAt,
-      ...(retryAtMs !== undefined && { waitAsked: true }),
-      lastError: { at: nowMs, message: messageOf(error), ...actionOf(error) },
+    const { retryAtMs, permanent = false } = error instanceof AcmeError ? error : {};
+    const state = stateAfterFailure(this.#facts, this.#state, {
+      nowMs: clock.wall(),
+      random: random(),
+      retryAtMs,
+      permanent,
+      lastError: { message: messageOf(error), ...actionOf(error) },
     });
-    return tryAt;
+    await this.#save(state);
+    return state.nextTryAt;
   }
 
   #tell(message: string, error: unknown, more: Record<string, string> = {}): void {

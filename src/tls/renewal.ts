@@ -1,5 +1,5 @@
 import type { CertificateFacts } from "./certificate.ts";
-import { renewalTime, type RenewalWindow } from "./policy.ts";
+import { nextTryAt, renewalTime, type RenewalInfo, type RenewalWindow } from "./policy.ts";
 import type { CertificateState } from "./store/store.ts";
 
 /** What a domain's keeper is to do next. */
@@ -24,10 +24,8 @@ export interface Situation {
 export function nextStep({ facts, state, directoryUrl, nowMs }: Situation): Step {
   const why = needOf({ facts, state, directoryUrl, nowMs });
   if (why !== undefined) {
-    const { nextTryAt } = state;
-    return nextTryAt !== undefined && nextTryAt > nowMs
-      ? { kind: "wait", until: nextTryAt }
-      : { kind: "order", why };
+    const { nextTryAt: until } = state;
+    return until !== undefined && until > nowMs ? { kind: "wait", until } : { kind: "order", why };
   }
   const ariId = facts?.ariId;
   if (ariId !== undefined && (state.ari?.retryAt ?? 0) <= nowMs) return { kind: "ask", ariId };
@@ -72,4 +70,65 @@ export function chooseRenewal(
 export function stateFor(facts: CertificateFacts, state: CertificateState, random: number): CertificateState {
   if (state.serial === facts.serial && state.renewAt !== undefined) return state;
   return { failures: 0, serial: facts.serial, renewAt: chooseRenewal(facts, undefined, random) };
+}
+
+/** Whether a CA still says what it said when it was asked before. */
+export function isSameWindow(before: RenewalWindow | undefined, now: RenewalWindow): boolean {
+  return before?.start === now.start && before.end === now.end;
+}
+
+/** A CA that wants to be asked again at once is given a minute. */
+const LEAST_ARI_MS = 60_000;
+
+/**
+ * The state once the CA has said when it wants the certificate renewed. A moment that was chosen in the
+ * same window stays, so that asking often does not move it.
+ *
+ * @param random in [0, 1)
+ */
+export function stateAfterAnswer(
+  facts: CertificateFacts,
+  state: CertificateState,
+  info: RenewalInfo,
+  { nowMs, random }: { nowMs: number; random: number },
+): CertificateState {
+  const { ari: before, ...rest } = state;
+  return {
+    ...rest,
+    ari: { ...info, checkedAt: nowMs, retryAt: Math.max(info.retryAt, nowMs + LEAST_ARI_MS) },
+    ...(!isSameWindow(before, info) && { renewAt: chooseRenewal(facts, info, random) }),
+  };
+}
+
+/** A failure that a person has to mend is tried again this often, so that mending it is enough. */
+const PERMANENT_RETRY_MS = 3_600_000;
+
+export interface Failure {
+  /** Milliseconds since the epoch. */
+  nowMs: number;
+  /** In [0, 1). */
+  random: number;
+  /** The CA's own earliest time for another try. */
+  retryAtMs: number | undefined;
+  /** Trying again cannot help before a person has changed something. */
+  permanent: boolean;
+  lastError: { message: string; action?: string };
+}
+
+/** The state after a try that failed, with the moment of the next one. */
+export function stateAfterFailure(
+  facts: CertificateFacts | undefined,
+  state: CertificateState,
+  { nowMs, random, retryAtMs, permanent, lastError }: Failure,
+): CertificateState & { nextTryAt: number } {
+  const { waitAsked: _, ...rest } = state;
+  const failures = state.failures + 1;
+  const tryAt = nextTryAt({ nowMs, failures, random, retryAtMs, current: facts });
+  return {
+    ...rest,
+    failures,
+    nextTryAt: permanent ? Math.max(tryAt, nowMs + PERMANENT_RETRY_MS) : tryAt,
+    ...(retryAtMs !== undefined && { waitAsked: true }),
+    lastError: { at: nowMs, ...lastError },
+  };
 }

@@ -2,12 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  caddyConfig,
-  haproxyConfig,
-  nginxConfig,
-  type ProxyConfigOptions,
-} from "../../src/tls/proxy-config.ts";
+import { caddyConfig } from "../../src/tls/proxies/caddy.ts";
+import type { ProxyConfigOptions } from "../../src/tls/proxies/facts.ts";
+import { haproxyConfig } from "../../src/tls/proxies/haproxy.ts";
+import { nginxConfig } from "../../src/tls/proxies/nginx.ts";
 import { runProgram } from "../e2e/program.ts";
 import { caddyEnv, OWN_CERTIFICATE } from "../support/caddy.ts";
 import { nginxMain } from "../support/nginx.ts";
