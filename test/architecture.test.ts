@@ -43,8 +43,8 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp; why: string }[] = 
   {
     what: "new WebSocket",
     pattern: /new WebSocket\(/,
-    files: /^worker\/(session|link-probe)\.ts$/,
-    why: "the worker's socket belongs to its session",
+    files: /^worker\/(dial|link-probe)\.ts$/,
+    why: "the worker's socket belongs to its dial",
   },
   {
     what: "console",

@@ -1,6 +1,6 @@
 import { UsageError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
-import { MAX_WORKER_NAME } from "../protocol/limits.ts";
+import { MAX_WORKER_NAME, V2_MAX_WINDOW, V2_MIN_WINDOW } from "../protocol/limits.ts";
 import { defaultDataDir } from "./data-dir.ts";
 import { defineOptions, type Config } from "./options.ts";
 import type { Reading } from "./read-config.ts";
@@ -17,6 +17,7 @@ import {
   path,
   secret,
   size,
+  sizeBetween,
 } from "./value-kinds.ts";
 
 export const serveOptions = defineOptions({
@@ -105,6 +106,21 @@ export const serveOptions = defineOptions({
     hint: "SIZE",
     help: "Held for one client that does not read; beyond it that client is cut off",
     schema: size,
+  },
+  linkGraceMs: {
+    flag: "link-grace",
+    env: "LINK_GRACE_SECS",
+    default: "15s",
+    hint: "DURATION",
+    help: "Time that a worker whose connection is cut has to come back, with its requests running on; 0 for none",
+    schema: duration,
+  },
+  linkWindow: {
+    env: "LINK_WINDOW",
+    default: "256KiB",
+    hint: "SIZE",
+    help: "Part of an answer that may wait for a client that does not read, before its backend is slowed",
+    schema: sizeBetween(V2_MIN_WINDOW, V2_MAX_WINDOW),
   },
   sseKeepaliveMs: {
     flag: "sse-keepalive",

@@ -1,7 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import * as z from "zod";
-import { parseBytes } from "../base/bytes.ts";
+import { formatBytes, parseBytes } from "../base/bytes.ts";
 import { parseDuration } from "../base/duration.ts";
 
 /** Longest duration that a setting takes, in ms: more is a slip of units, not a wish. */
@@ -41,6 +41,14 @@ export const size = textKind(
     return bytes === 0 ? undefined : bytes;
   },
 );
+
+/** @param min in bytes, as `max`; both are allowed */
+export function sizeBetween(min: number, max: number): z.ZodType<number, string> {
+  return textKind(`a size from ${formatBytes(min)} to ${formatBytes(max)}`, (text) => {
+    const bytes = parseBytes(text);
+    return bytes !== undefined && bytes >= min && bytes <= max ? bytes : undefined;
+  });
+}
 
 export function integer(min: number, max: number): z.ZodType<number, string> {
   return textKind(`a whole number from ${min} to ${max}`, (text) => {

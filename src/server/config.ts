@@ -27,6 +27,10 @@ export interface RelayConfig extends ReloadableConfig {
   apiKey?: string | undefined;
   /** Workers of this provider serve the relay's clients. */
   provider: string;
+  /** Bytes of a response that may wait for its client on a v2 link. */
+  linkWindow: number;
+  /** Time for which a worker whose connection is lost keeps its requests; 0 = none. */
+  linkGraceMs: number;
   /** Networks of proxies whose word about a client's address is taken. */
   trustedProxy: readonly string[];
   /** Bytes of all request bodies and undelivered answers together. */

@@ -6,6 +6,6 @@ export interface Connection {
   allowSilence(): void;
   /** Puts it on again, for the last bytes of the answer and for what comes after it on this connection. */
   limitSilence(): void;
-  /** Turns the connection into a worker's WebSocket; `ticket` comes back to `worker`. */
-  upgrade(ticket: unknown): boolean;
+  /** Turns the connection into a worker's WebSocket; `ticket` comes back to `socket`, and `protocol` is the subprotocol that was chosen. */
+  upgrade(ticket: unknown, protocol?: string): boolean;
 }

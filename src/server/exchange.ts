@@ -6,19 +6,16 @@ import type { ByteBudget } from "./byte-budget.ts";
 import type { ClientError } from "./client-error.ts";
 import { idHeaders, keepAlive } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
+import { lateError, MAX_LATE_ERROR, type LateAnswer } from "./late-answer.ts";
 import { ResponseStream } from "./response-stream.ts";
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 /**
  * A longer answer leaves as a stream even when it is here as a whole: what a client does not read is
  * then counted and can be let go of.
  */
 const MAX_WHOLE = 256 * 1024;
-
-/** Bytes of a late error answer that are kept to word the error event. */
-const MAX_LATE_ERROR = 64 * 1024;
 
 /** What an exchange needs from its surroundings. */
 export interface ExchangeContext {
@@ -51,13 +48,6 @@ type State =
   | { phase: "open"; stream: ResponseStream; events: boolean }
   | { phase: "closed" };
 
-/** An answer that is no stream, come after the stream had been opened by a keep-alive. */
-interface LateAnswer {
-  head: ResponseHead;
-  body: Uint8Array[];
-  bytes: number;
-}
-
 export class Exchange {
   readonly request: LinkRequest;
   readonly dialect: Dialect;
@@ -75,6 +65,7 @@ export class Exchange {
   #resolve!: (response: Response) => void;
   #state: State = { phase: "waiting" };
   #dispatchedAt: number | undefined;
+  #taken: (bytes: number) => void = () => {};
   #lastByteAt: number;
   #keepaliveTimer: Timer | undefined;
 
@@ -107,9 +98,14 @@ export class Exchange {
     return state.phase === "open" || state.phase === "kept" ? state.stream.heldBytes : 0;
   }
 
-  /** The request has been handed to a worker, for the first time or again. */
-  dispatched(): void {
+  /**
+   * The request has been handed to a worker, for the first time or again.
+   *
+   * @param taken told of each part of the answer that has left, which makes room for as much more
+   */
+  dispatched(taken: (bytes: number) => void): void {
     this.#dispatchedAt = this.#context.clock.now();
+    this.#taken = taken;
   }
 
   head(head: ResponseHead): void {
@@ -141,7 +137,7 @@ export class Exchange {
           state.refused.body.push(bytes);
           state.refused.bytes += bytes.length;
         }
-        return;
+        return this.#taken(bytes.length);
       case "waiting":
       case "closed":
         return;
@@ -234,7 +230,11 @@ export class Exchange {
       this.#close();
       this.#context.gone(this, "client_disconnect");
     };
-    return new ResponseStream(this.#context.budget, left, this.#answered);
+    return new ResponseStream(this.#context.budget, {
+      taken: (bytes) => this.#taken(bytes),
+      read: this.#answered,
+      cancelled: left,
+    });
   }
 
   #push(stream: ResponseStream, bytes: Uint8Array<ArrayBuffer>): void {
@@ -308,37 +308,3 @@ export class Exchange {
 /** Streams whose end can be told by one more event or line: server-sent events, and Ollama's lines. */
 const STREAM_TYPE = /^(text\/event-stream|application\/x-ndjson)\b/i;
 const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
-
-/** The error behind an answer that came after the stream had been opened by a keep-alive. */
-function lateError(refused: LateAnswer | undefined): ClientError {
-  if (refused === undefined) {
-    return {
-      status: 502,
-      code: "backend_unreachable",
-      message: "The backend ended without an answer",
-      origin: "backend",
-    };
-  }
-  const { status } = refused.head;
-  const code = status < 400 ? "backend_not_streaming" : "backend_error";
-  return {
-    status: status < 400 ? 502 : status,
-    code,
-    message: messageIn(decoder.decode(Buffer.concat(refused.body)), status),
-    origin: "backend",
-  };
-}
-
-function messageIn(body: string, status: number): string {
-  try {
-    const parsed = JSON.parse(body) as { error?: { message?: unknown } | string; message?: unknown };
-    const message =
-      typeof parsed.error === "object" ? parsed.error.message : (parsed.error ?? parsed.message);
-    if (typeof message === "string" && message !== "") return message;
-  } catch {
-    // Not JSON: the status has to speak for it.
-  }
-  return status < 400
-    ? `The backend answered ${status} without a stream although one was asked for`
-    : `The backend answered with status ${status}`;
-}

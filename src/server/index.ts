@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { V2_SUBPROTOCOL } from "../protocol/limits.ts";
 import type { Log } from "../base/log.ts";
 import { newRequestId } from "./api.ts";
 import { createClientAdmission } from "./client-admission.ts";
@@ -8,7 +9,8 @@ import type { ListenAddress, ReloadableConfig, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
-import { listen, type ListenerHandlers } from "./listener.ts";
+import { LinkAcceptor } from "./link-acceptor.ts";
+import { listen, type ListenerHandlers, type SocketSession } from "./listener.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
 import { SilenceTicket } from "./stream-check.ts";
@@ -16,7 +18,7 @@ import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-d
 import { createTrustedProxies } from "./trusted-proxy.ts";
 import { WorkerAdmission } from "./worker-admission.ts";
 import { admitWorker, type WorkerTicket } from "./worker-connect.ts";
-import { WorkerSession, type WorkerSocket } from "./worker-session.ts";
+import type { WorkerSocket } from "./worker-session.ts";
 
 export interface StartDependencies {
   clock: Clock;
@@ -31,7 +33,7 @@ export interface StartDependencies {
 export interface RelayApp {
   readonly relay: Relay;
   request: Handler;
-  worker(ticket: WorkerTicket, socket: WorkerSocket): WorkerSession;
+  worker(ticket: WorkerTicket, socket: WorkerSocket): SocketSession;
   reload(changed: Partial<ReloadableConfig>): void;
 }
 
@@ -59,6 +61,19 @@ export function createRelayApp(
   { clock, log, random = Math.random, certificates = () => [] }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
+  const acceptor: LinkAcceptor = new LinkAcceptor({
+    clock,
+    log,
+    events: {
+      ...relay.sessionEvents,
+      lost(session) {
+        acceptor.forget(session);
+        relay.sessionEvents.lost(session);
+      },
+    },
+    window: config.linkWindow,
+    graceMs: config.linkGraceMs,
+  });
   const admission = new WorkerAdmission(config.workerSecret, clock);
   const clients = createClientAdmission(config.apiKey);
   const proxies = createTrustedProxies(config.trustedProxy);
@@ -78,7 +93,7 @@ export function createRelayApp(
       log[level]("A worker was refused", { address, status: ticket.status });
       return ticket;
     }
-    return connection.upgrade(ticket)
+    return connection.upgrade(ticket, ticket.version === "v2" ? V2_SUBPROTOCOL : undefined)
       ? undefined
       : errorResponse(
           relayError(400, "invalid_request", "The WebSocket handshake is incomplete"),
@@ -101,10 +116,7 @@ export function createRelayApp(
   return {
     relay,
     request: handle,
-    worker(ticket, socket) {
-      const id = `w_${crypto.randomUUID().replaceAll("-", "").slice(0, 20)}`;
-      return new WorkerSession(socket, relay.sessionEvents, { id, ...ticket, clock, log });
-    },
+    worker: (ticket, socket) => acceptor.accept(ticket, socket),
     reload(changed) {
       relay.reload(changed);
       cors = new CorsPolicy(relay.config.corsOrigin);

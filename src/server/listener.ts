@@ -29,7 +29,8 @@ export interface SecureOptions {
 /** What is told of an open WebSocket. */
 export interface SocketSession {
   receive(message: string | Buffer<ArrayBuffer>): void;
-  closed(): void;
+  /** @param code as of RFC 6455 §7.1.5 */
+  closed(code: number): void;
 }
 
 export interface Listener {
@@ -115,8 +116,8 @@ function open(
         message(socket, message) {
           socket.data.session?.receive(message);
         },
-        close(socket) {
-          socket.data.session?.closed();
+        close(socket, code) {
+          socket.data.session?.closed(code);
         },
       },
     });
@@ -173,7 +174,12 @@ function connectionOf(request: Request, server: Server<SocketData>, idleSecs: nu
     },
     allowSilence: () => server.timeout(request, 0),
     limitSilence: () => server.timeout(request, idleSecs),
-    upgrade: (ticket) => server.upgrade(request, { data: { ticket, session: undefined } }),
+    upgrade: (ticket, protocol) =>
+      server.upgrade(request, {
+        data: { ticket, session: undefined },
+        // Left out, Bun would pick whatever stands first in the client's list; empty, it picks none.
+        headers: { "sec-websocket-protocol": protocol ?? "" },
+      }),
   };
 }
 

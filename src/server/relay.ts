@@ -120,6 +120,18 @@ export class Relay {
       // What this link cannot carry says nothing about the worker: another request may be served well.
       this.#finish(exchange, failure.code.startsWith("worker_link_"));
     },
+    suspended: (session) => {
+      this.#log.warn("A worker's connection is lost; its requests wait for it to come back", {
+        ...session.describe(),
+        seconds: this.#config.linkGraceMs / 1_000,
+        requests: this.core.registry.get(session.id)?.held.size ?? 0,
+      });
+      this.#tell({ type: "worker_suspended", workerId: session.id });
+    },
+    resumed: (session) => {
+      this.#log.info("A worker is back, and its requests go on", session.describe());
+      this.#tell({ type: "worker_resumed", workerId: session.id });
+    },
     lost: (session) => {
       this.#sessions.delete(session.id);
       this.#log.info("A worker left", session.describe());
@@ -192,6 +204,14 @@ export class Relay {
     });
   }
 
+  #dispatch(exchange: Exchange, workerId: string): void {
+    const codec = this.#sessions.get(workerId)?.codec;
+    if (codec === undefined) return;
+    const { request } = exchange;
+    exchange.dispatched((bytes) => codec.consumed(request.id, bytes));
+    codec.request(request);
+  }
+
   #finish(exchange: Exchange, ok: boolean): void {
     this.#forget(exchange);
     this.#tell({ type: "response_ended", requestId: exchange.request.id, ok });
@@ -217,9 +237,7 @@ export class Relay {
     switch (effect.type) {
       case "dispatch":
         if (exchange === undefined) return;
-        exchange.dispatched();
-        this.#sessions.get(effect.workerId)?.codec.request(exchange.request);
-        return;
+        return this.#dispatch(exchange, effect.workerId);
       case "cancel":
         this.#sessions.get(effect.workerId)?.codec.cancel(effect.requestId, effect.reason);
         return;

@@ -6,6 +6,15 @@ const JOIN_BYTES = 256 * 1024;
 
 const NEWLINE = 0x0a;
 
+export interface ResponseStreamEvents {
+  /** So many bytes have been handed to the client's connection, or are not wanted any more. */
+  taken(bytes: number): void;
+  /** The client has been handed the last byte. */
+  read(): void;
+  /** The client has gone away. */
+  cancelled(): void;
+}
+
 /**
  * The body of an answer that is still being made: bytes are pushed in as they arrive and leave as the
  * client reads. What the client has not read yet is held here and counted.
@@ -14,7 +23,7 @@ export class ResponseStream {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   readonly #budget: ByteBudget;
-  readonly #onRead: () => void;
+  readonly #events: ResponseStreamEvents;
   #held: Uint8Array<ArrayBuffer>[] = [];
   #heldBytes = 0;
   /** Resolves the pull that waits for bytes. */
@@ -22,14 +31,9 @@ export class ResponseStream {
   #ending: "open" | "ended" | "broken" = "open";
   #last: Uint8Array | undefined;
 
-  /**
-   * @param budget what held bytes are counted against
-   * @param onCancel called when the client has gone away
-   * @param onRead called when the client has been handed the last byte
-   */
-  constructor(budget: ByteBudget, onCancel: () => void, onRead: () => void) {
+  constructor(budget: ByteBudget, events: ResponseStreamEvents) {
     this.#budget = budget;
-    this.#onRead = onRead;
+    this.#events = events;
     // Only a pull stream is held back by a client that does not read; highWaterMark 0 keeps the count
     // of held bytes here and nowhere else.
     this.body = new ReadableStream<Uint8Array<ArrayBuffer>>(
@@ -41,7 +45,7 @@ export class ResponseStream {
         cancel: () => {
           this.#release();
           this.#ending = "ended";
-          onCancel();
+          this.#events.cancelled();
         },
       },
       { highWaterMark: 0 },
@@ -54,16 +58,22 @@ export class ResponseStream {
 
   /** @returns false if the shared budget has no room for what would have to be held */
   push(bytes: Uint8Array<ArrayBuffer>): boolean {
-    if (this.#ending !== "open" || bytes.length === 0) return true;
+    if (bytes.length === 0) return true;
+    if (this.#ending !== "open") {
+      this.#events.taken(bytes.length);
+      return true;
+    }
     if (this.#wanted !== undefined) {
       this.#last = bytes;
       this.#controller?.enqueue(bytes);
       this.#answerPull();
+      this.#events.taken(bytes.length);
       return true;
     }
     if (!this.#budget.take(bytes.length)) return false;
-    this.#last = bytes;
-    this.#held.push(bytes);
+    const own = ownBytes(bytes);
+    this.#last = own;
+    this.#held.push(own);
     this.#heldBytes += bytes.length;
     return true;
   }
@@ -123,7 +133,7 @@ export class ResponseStream {
 
   #complete(): void {
     this.#controller?.close();
-    this.#onRead();
+    this.#events.read();
   }
 
   #takeHeld(): Uint8Array<ArrayBuffer> | undefined {
@@ -140,6 +150,7 @@ export class ResponseStream {
     this.#heldBytes -= bytes;
     this.#budget.give(bytes);
     if (this.#heldBytes === 0) this.#budget.settle(this);
+    this.#events.taken(bytes);
     return taken.length === 1 ? taken[0] : Buffer.concat(taken);
   }
 
@@ -155,4 +166,9 @@ export class ResponseStream {
     this.#held = [];
     this.#heldBytes = 0;
   }
+}
+
+/** What is held must not keep alive a whole message of the link of which it is a small part. */
+function ownBytes(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return bytes.length * 2 < bytes.buffer.byteLength ? bytes.slice() : bytes;
 }

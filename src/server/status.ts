@@ -17,6 +17,8 @@ export function health(relay: Relay, nowMs: number, certificates: readonly Certi
     max_concurrent: worker.maxConcurrent,
     is_draining: worker.draining,
     is_resting: worker.restUntil > nowMs,
+    is_suspended: worker.suspended,
+    suspended_for_secs: secondsOf(relay.sessions.get(worker.id)?.suspendedForMs),
   }));
   return {
     status: core.draining ? "draining" : "ok",
@@ -52,4 +54,8 @@ export function readiness(
   else if (core.registry.models().length === 0) warnings.push("no connected worker offers a model");
   if (core.queueLength >= relay.config.maxQueueLen) warnings.push("the queue is full");
   return { ready: reasons.length === 0, reasons, warnings };
+}
+
+function secondsOf(ms: number | undefined): number | null {
+  return ms === undefined ? null : Math.round(ms / 1_000);
 }

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../base/clock.ts";
-import { messageOf } from "../base/errors.ts";
+import { errorCode, messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { CertificateReport, CertificateSource, Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
@@ -74,7 +74,10 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
   let closed = false;
 
   // What holds the port is to be told now, and not when an order has been spent.
-  if (config.https.port !== 0) void listen(config.https, sendLimit, handlers).stop();
+  if (config.https.port !== 0) {
+    const take = () => listen(config.https, sendLimit, handlers);
+    void advised({ flag: "--https-port", isNeeded: false }, take).stop();
+  }
   const plain = openPlain();
   const source = await openSource();
   // A source may have one from the start, and need not have told.
@@ -91,7 +94,8 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
   }
 
   function openPlain(): Listener | undefined {
-    if (config.http === undefined) return undefined;
+    const { http } = config;
+    if (http === undefined) return undefined;
     const redirect = createPlainPort({
       challenge: parts.challenge,
       get httpsPort() {
@@ -107,10 +111,13 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
         ? handlers.request(given, connection)
         : redirect(given);
     try {
-      return listen(config.http, sendLimit, { ...handlers, request });
+      const isNeeded = config.httpIsNeeded;
+      return advised({ flag: "--http-port", isNeeded }, () =>
+        listen(http, sendLimit, { ...handlers, request }),
+      );
     } catch (error) {
       if (config.httpIsNeeded) throw error;
-      log.warn(`Nothing leads from http to https: ${messageOf(error)}`, { port: config.http.port });
+      log.warn(`Nothing leads from http to https: ${messageOf(error)}`, { port: http.port });
       return undefined;
     }
   }
@@ -182,4 +189,22 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
     finish: () => close((door) => door.finish()),
     stop: () => close((door) => door.stop()),
   };
+}
+
+/** Opens a port of the door; where it cannot be had, says what to do about this one. @throws {Problem} */
+function advised<T>({ flag, isNeeded }: { flag: string; isNeeded: boolean }, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    const advice: Record<string, string> = {
+      EADDRINUSE: isNeeded
+        ? "Stop that program, as the CA asks on port 80; or let it serve HTTPS: modelrelay tls nginx, tls caddy and tls haproxy print how"
+        : `Stop that program, or choose another port with ${flag}`,
+      EACCES: `Give the right to low ports (AmbientCapabilities=CAP_NET_BIND_SERVICE under systemd), or forward the port and choose one from 1024 on with ${flag}`,
+      EADDRNOTAVAIL: `Choose one that it has with ${flag}; the port alone stands for all of them`,
+    };
+    const cause = error instanceof Problem ? error.cause : undefined;
+    const action = advice[errorCode(cause) ?? ""];
+    throw action === undefined ? error : new Problem(messageOf(error), { action, cause });
+  }
 }

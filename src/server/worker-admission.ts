@@ -8,7 +8,10 @@ const REFILL_MS = 2_000;
 const MAX_ADDRESSES = 10_000;
 
 export type Admission =
-  { kind: "admitted" } | { kind: "wrong_secret" } | { kind: "throttled"; retryAfterSecs: number };
+  /** `credential` stands for the secret, and tells nothing of it. */
+  | { kind: "admitted"; credential: string }
+  | { kind: "wrong_secret" }
+  | { kind: "throttled"; retryAfterSecs: number };
 
 /**
  * Decides who may connect as a worker. Guessing is slow: an address has a bucket of attempts that only
@@ -17,12 +20,14 @@ export type Admission =
  */
 export class WorkerAdmission {
   readonly #digest: Buffer;
+  readonly #credential: string;
   readonly #clock: Clock;
   /** By address, in order of the last failure: attempts used up, as of a time. */
   readonly #failures = new Map<string, { used: number; at: number }>();
 
   constructor(secret: string, clock: Clock) {
     this.#digest = digest(secret);
+    this.#credential = this.#digest.toString("base64url");
     this.#clock = clock;
   }
 
@@ -34,7 +39,8 @@ export class WorkerAdmission {
       const waitMs = (used - (ATTEMPTS - 1)) * REFILL_MS;
       return { kind: "throttled", retryAfterSecs: Math.max(1, Math.ceil(waitMs / 1_000)) };
     }
-    if (presented !== undefined && this.isSecret(presented)) return { kind: "admitted" };
+    if (presented !== undefined && this.isSecret(presented))
+      return { kind: "admitted", credential: this.#credential };
     this.#failures.delete(key);
     this.#failures.set(key, { used: used + 1, at: now });
     if (this.#failures.size > MAX_ADDRESSES) {

@@ -1,4 +1,4 @@
-import { MAX_WORKER_NAME } from "../protocol/limits.ts";
+import { MAX_WORKER_NAME, V2_SUBPROTOCOL } from "../protocol/limits.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import { errorResponse } from "./error-response.ts";
 import type { RequestTarget } from "./request-target.ts";
@@ -8,6 +8,9 @@ import type { WorkerAdmission } from "./worker-admission.ts";
 export interface WorkerTicket {
   provider: string;
   address: string;
+  version: "v1" | "v2";
+  /** Stands for the secret that was shown: a session goes on only for whoever shows the same. */
+  credential: string;
 }
 
 /**
@@ -54,7 +57,18 @@ export function admitWorker(
       break;
   }
   const provider = (query.get("provider") ?? "").trim().slice(0, MAX_WORKER_NAME);
-  return { provider: provider === "" ? "local" : provider, address };
+  return {
+    provider: provider === "" ? "local" : provider,
+    address,
+    version: offersV2(request.headers) ? "v2" : "v1",
+    credential: admitted.credential,
+  };
+}
+
+/** RFC 6455 §11.3.4: a list, over one field or several. */
+function offersV2(headers: Headers): boolean {
+  const offered = headers.get("sec-websocket-protocol")?.split(",") ?? [];
+  return offered.some((protocol) => protocol.trim() === V2_SUBPROTOCOL);
 }
 
 /** Whether a request wants to become a WebSocket. */

@@ -2,9 +2,10 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { CLOSE, PING_INTERVAL_MS, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS } from "../protocol/limits.ts";
-import type { LinkFailure, RelayCodec, RelayEvents } from "../protocol/link.ts";
+import type { Carrier, LinkFailure, RelayCodec, RelayEvents } from "../protocol/link.ts";
 import { ProtocolError, type Registration, type ResponseHead } from "../protocol/messages.ts";
 import { createV1RelayCodec } from "../protocol/v1-relay.ts";
+import { createV2RelayCodec } from "../protocol/v2-relay.ts";
 
 /** The socket beneath a session. */
 export interface WorkerSocket {
@@ -26,6 +27,9 @@ export interface SessionEvents {
   body(requestId: string, bytes: Uint8Array<ArrayBuffer>): void;
   end(requestId: string): void;
   broken(requestId: string, failure: LinkFailure): void;
+  /** The connection is lost and the session waits for another one; or it has one. */
+  suspended(session: WorkerSession): void;
+  resumed(session: WorkerSession): void;
   /** The link is gone; told once, and only after `registered`. */
   lost(session: WorkerSession): void;
 }
@@ -35,20 +39,28 @@ export interface SessionOptions {
   provider: string;
   /** The worker's network address, for the log. */
   address: string;
+  /** How v2 is spoken; absent for v1. */
+  v2?: { sessionId: string; window: number; graceMs: number };
   clock: Clock;
   log: Log;
 }
 
-/** One worker's connection: its codec, its heartbeat, and the end of both. */
+/** What a WebSocket reports of a connection that ended without a close (RFC 6455 §7.1.5). */
+const ABNORMAL = 1006;
+
+/** Closes by which the other end says goodbye, so that nobody waits for it (RFC 6455 §7.4.1). */
+const GOODBYES: ReadonlySet<number> = new Set([CLOSE.normal, CLOSE.restart, CLOSE.protocol]);
+
+/** One worker: its codec, its heartbeat, and the connection beneath, which may be lost and replaced. */
 export class WorkerSession {
   readonly id: string;
   readonly provider: string;
-  readonly address: string;
+  address: string;
   readonly connectedAt: number;
   readonly codec: RelayCodec;
   /** As registered; undefined before. */
   name: string | undefined;
-  readonly #socket: WorkerSocket;
+  #socket: WorkerSocket;
   readonly #events: SessionEvents;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -60,6 +72,9 @@ export class WorkerSession {
   #flow = { waiting: 0, gone: 0 };
   #registered = false;
   #closed = false;
+  /** When the connection was lost; undefined while there is one. */
+  #suspendedAt: number | undefined;
+  readonly #graceMs: number;
 
   constructor(socket: WorkerSocket, events: SessionEvents, options: SessionOptions) {
     this.id = options.id;
@@ -71,10 +86,24 @@ export class WorkerSession {
     this.#log = options.log;
     this.connectedAt = options.clock.now();
     this.#lastHeardAt = this.connectedAt;
-    this.codec = createV1RelayCodec({ send: (message) => this.#send(message) }, this.#relayEvents());
+    this.#graceMs = options.v2?.graceMs ?? 0;
+    const carrier = this.#carrierOf(socket);
+    this.codec =
+      options.v2 === undefined
+        ? createV1RelayCodec(carrier, this.#relayEvents())
+        : createV2RelayCodec(carrier, this.#relayEvents(), {
+            ...options.v2,
+            schedule: setImmediate,
+            overflowed: (error) => this.close(error.closeCode, error.message),
+          });
     this.#timer = this.#clock.after(REGISTER_TIMEOUT_MS, () => {
       this.close(CLOSE.protocol, `No "register" within ${REGISTER_TIMEOUT_MS / 1_000} s`);
     });
+  }
+
+  /** For how long the session has been without a connection, in ms; undefined while it has one. */
+  get suspendedForMs(): number | undefined {
+    return this.#suspendedAt === undefined ? undefined : this.#clock.now() - this.#suspendedAt;
   }
 
   /** Takes one message. Whatever a peer sends, this does not throw. */
@@ -111,7 +140,51 @@ export class WorkerSession {
     this.closed();
   }
 
-  /** The connection has ended, from whichever side. */
+  /**
+   * A connection has ended, from whichever side: the session with it, unless it can go on over another.
+   *
+   * @param socket the connection's, as it may have a successor already
+   */
+  disconnected(socket: WorkerSocket, code: number): void {
+    if (socket !== this.#socket || this.#suspendedAt !== undefined) return;
+    const { resumption } = this.codec;
+    if (resumption === undefined || !this.#registered || this.#closed || GOODBYES.has(code))
+      return this.closed();
+    this.#suspendedAt = this.#clock.now();
+    resumption.suspend();
+    this.#timer.cancel();
+    this.#timer = this.#clock.after(this.#graceMs, () => {
+      this.#log.warn("A worker did not come back in time", { ...this.describe(), graceMs: this.#graceMs });
+      this.closed();
+    });
+    this.#events.suspended(this);
+  }
+
+  /**
+   * Goes on over another connection. The present one, if there is one, is closed: the newer wins.
+   *
+   * @throws {ProtocolError} if the two ends have no common past; the session goes on waiting then
+   */
+  resume(socket: WorkerSocket, theirCount: number, address: string): void {
+    const { resumption } = this.codec;
+    if (resumption === undefined || this.#closed)
+      throw new ProtocolError("Cannot go on: the session has ended", CLOSE.protocol);
+    const older = this.#suspendedAt === undefined ? this.#socket : undefined;
+    if (older !== undefined) resumption.suspend();
+    this.#socket = socket;
+    older?.close(CLOSE.superseded, "Another connection goes on with this session");
+    resumption.resume(this.#carrierOf(socket), theirCount);
+    this.address = address;
+    this.#suspendedAt = undefined;
+    this.#sent = 0;
+    this.#flow = { waiting: 0, gone: 0 };
+    this.#lastHeardAt = this.#clock.now();
+    this.#timer.cancel();
+    this.#beat();
+    this.#events.resumed(this);
+  }
+
+  /** The session is over. */
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -123,12 +196,16 @@ export class WorkerSession {
     return { worker: this.name ?? this.id, address: this.address };
   }
 
-  #send(message: string | Uint8Array<ArrayBuffer>): void {
-    if (this.#closed) return;
+  #carrierOf(socket: WorkerSocket): Carrier {
+    return { send: (message) => this.#send(socket, message) };
+  }
+
+  #send(socket: WorkerSocket, message: string | Uint8Array<ArrayBuffer>): void {
+    if (this.#closed || socket !== this.#socket) return;
     this.#sent += Buffer.byteLength(message);
-    if (this.#socket.send(message)) return;
+    if (socket.send(message)) return;
     this.#log.warn("A worker does not read what it is sent and was disconnected", this.describe());
-    this.#socket.terminate();
+    socket.terminate();
     // Not within this turn: whoever is sending has not finished with its own bookkeeping.
     queueMicrotask(() => this.closed());
   }
@@ -143,7 +220,7 @@ export class WorkerSession {
           seconds: Math.round(silentFor / 1_000),
         });
         this.#socket.terminate();
-        return this.closed();
+        return this.disconnected(this.#socket, ABNORMAL);
       }
       this.codec.ping(this.#clock.wall());
       this.#beat();

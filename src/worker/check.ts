@@ -193,26 +193,30 @@ async function checkSecret(config: WorkerConfig, clock: Clock): Promise<Outcome>
 /** Registers without any model, so that nothing is sent here, and leaves; an upgrade alone proves no secret. */
 function tryRegistration(config: WorkerConfig, clock: Clock): Promise<DialFailure | undefined> {
   return new Promise((resolve) => {
-    const session = openSession(config, clock, {
-      registration: () => ({
-        name: `${config.workerName} (check)`,
-        models: [],
-        maxConcurrent: 1,
-        load: 0,
-        protocolVersion: V1_VERSION,
-        features: [],
-      }),
-      registered() {
-        resolve(undefined);
-        session.close(CLOSE.normal, "checked");
+    const session = openSession(
+      config,
+      { clock, offerV2: false },
+      {
+        registration: () => ({
+          name: `${config.workerName} (check)`,
+          models: [],
+          maxConcurrent: 1,
+          load: 0,
+          protocolVersion: V1_VERSION,
+          features: [],
+        }),
+        registered() {
+          resolve(undefined);
+          session.close(CLOSE.normal, "checked");
+        },
+        request() {},
+        cancel() {},
+        drain() {},
+        refreshModels() {},
+        load: () => 0,
+        ended: (end) => resolve(end.kind === "failed" ? end.failure : undefined),
       },
-      request() {},
-      cancel() {},
-      drain() {},
-      refreshModels() {},
-      load: () => 0,
-      ended: (end) => resolve(end.kind === "failed" ? end.failure : undefined),
-    });
+    );
   });
 }
 

@@ -28,6 +28,9 @@ export type WorkerEvent =
   | { kind: "connected" }
   | { kind: "registered"; workerId: string; models: string[] }
   | { kind: "failed"; failure: DialFailure }
+  /** The connection is lost, and the session waits this long for another one. */
+  | { kind: "suspended"; graceMs: number }
+  | { kind: "resumed" }
   | { kind: "disconnected"; code: number; reason: string }
   /** What is offered has changed. */
   | { kind: "models"; models: string[] }
@@ -195,46 +198,62 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
   function openLink(): Session {
     let opened: Session | undefined;
     const isCurrent = (): boolean => session === opened && state.kind !== "closed";
-    opened = openSession(config, clock, {
-      registration() {
-        emit({ kind: "connected" });
-        registered = offeredNames();
-        const { workerName: name, maxConcurrency: maxConcurrent } = config;
-        return {
-          name,
-          models: [...registered],
-          maxConcurrent,
-          load: jobs.load,
-          protocolVersion: V1_VERSION,
-          features: [...FEATURES],
-        };
+    opened = openSession(
+      config,
+      { clock, random },
+      {
+        registration() {
+          emit({ kind: "connected" });
+          registered = offeredNames();
+          const { workerName: name, maxConcurrency: maxConcurrent } = config;
+          return {
+            name,
+            models: [...registered],
+            maxConcurrent,
+            load: jobs.load,
+            protocolVersion: V1_VERSION,
+            features: [...FEATURES],
+          };
+        },
+        registered(acceptance) {
+          if (isCurrent()) accepted(acceptance);
+        },
+        request(request) {
+          if (opened !== undefined) jobs.take(request, opened.codec.respond(request));
+        },
+        cancel: (id) => jobs.cancel(id),
+        drain(reason, timeoutMs) {
+          if (state.kind !== "ready") return;
+          log.info(`The relay asks this worker to leave${reason === undefined ? "" : `: ${reason}`}`);
+          drainMs = Math.min(withMargin(timeoutMs ?? config.drainTimeoutMs), config.drainTimeoutMs);
+          step({ kind: "drain", purpose: "redial" });
+        },
+        refreshModels: () => void tellFreshModels(isCurrent),
+        load: () => jobs.load,
+        suspended(graceMs) {
+          const requests = jobs.load;
+          log.warn("The connection to the relay is lost; requests go on while it is dialled again", {
+            requests,
+            seconds: graceMs / 1_000,
+          });
+          emit({ kind: "suspended", graceMs });
+        },
+        resumed() {
+          log.info("The connection to the relay is back", { requests: jobs.load });
+          emit({ kind: "resumed" });
+        },
+        ended(end) {
+          if (!isCurrent()) return;
+          drainTimer?.cancel();
+          workerId = undefined;
+          session = undefined;
+          // The relay has given these requests up, or will run them elsewhere.
+          jobs.endAll({ kind: "cancelled" });
+          emit(end.kind === "failed" ? end : { kind: "disconnected", code: end.code, reason: end.reason });
+          step(end);
+        },
       },
-      registered(acceptance) {
-        if (isCurrent()) accepted(acceptance);
-      },
-      request(request) {
-        if (opened !== undefined) jobs.take(request, opened.codec.respond(request), opened.gate);
-      },
-      cancel: (id) => jobs.cancel(id),
-      drain(reason, timeoutMs) {
-        if (state.kind !== "ready") return;
-        log.info(`The relay asks this worker to leave${reason === undefined ? "" : `: ${reason}`}`);
-        drainMs = Math.min(withMargin(timeoutMs ?? config.drainTimeoutMs), config.drainTimeoutMs);
-        step({ kind: "drain", purpose: "redial" });
-      },
-      refreshModels: () => void tellFreshModels(isCurrent),
-      load: () => jobs.load,
-      ended(end) {
-        if (!isCurrent()) return;
-        drainTimer?.cancel();
-        workerId = undefined;
-        session = undefined;
-        // The relay has given these requests up, or will run them elsewhere.
-        jobs.endAll({ kind: "cancelled" });
-        emit(end.kind === "failed" ? end : { kind: "disconnected", code: end.code, reason: end.reason });
-        step(end);
-      },
-    });
+    );
     return opened;
   }
 

@@ -7,7 +7,6 @@ import type { ModelName } from "./config.ts";
 import { FIRST_EVENT_BYTES, readFirstEvent, type StreamError } from "./first-event.ts";
 import { concatBytes } from "./json-fields.ts";
 import { renameAnswer, renameRequestBody } from "./rename.ts";
-import type { SendGate } from "./send-gate.ts";
 
 /** What one request needs on its way to the backend and back. */
 export interface JobContext {
@@ -16,7 +15,6 @@ export interface JobContext {
   writer: ResponseWriter;
   backend: Backend;
   model: ModelName;
-  gate: Pick<SendGate, "wait">;
   /** Aborted with a `JobEnd` as its reason. */
   signal: AbortSignal;
   /** The backend could not be reached, or broke off. */
@@ -62,7 +60,7 @@ function addTiming(headers: HeaderFields, ms: number): void {
 }
 
 async function forward(response: BackendResponse, context: JobContext): Promise<void> {
-  const { writer, gate, signal } = context;
+  const { writer, signal } = context;
   const type = response.headers["content-type"];
   const opening = opensWithEvent(response.status, type) ? await readOpening(response) : undefined;
   if (opening?.error !== undefined) {
@@ -84,7 +82,7 @@ async function forward(response: BackendResponse, context: JobContext): Promise<
   const aborted = abortOf(signal);
   for (;;) {
     // Asked before each read, so that a slow relay stops the reading and nothing piles up here.
-    const held = gate.wait();
+    const held = writer.room();
     if (held !== undefined) await Promise.race([held, aborted()]);
     signal.throwIfAborted();
     const part = await response.read();

@@ -5,7 +5,6 @@ import type { Backend, BackendError } from "./backend.ts";
 import type { ModelName } from "./config.ts";
 import { runJob, type JobEnd } from "./job.ts";
 import { namesOnlyItsModel } from "./request-model.ts";
-import type { SendGate } from "./send-gate.ts";
 
 export interface JobsOptions {
   clock: Clock;
@@ -23,7 +22,7 @@ export interface JobsOptions {
 export interface Jobs {
   readonly load: number;
   /** Starts a request, or refuses it through its writer. */
-  take(request: LinkRequest, writer: ResponseWriter, gate: Pick<SendGate, "wait">): void;
+  take(request: LinkRequest, writer: ResponseWriter): void;
   /** The client has gone. A request that is not known is no error: it may just have ended. */
   cancel(id: string): void;
   /** Ends all: the link is lost (`cancelled`), or the worker stops before they were done (`shutdown`). */
@@ -46,7 +45,6 @@ export function createJobs(options: JobsOptions): Jobs {
   async function run(
     request: LinkRequest,
     writer: ResponseWriter,
-    gate: Pick<SendGate, "wait">,
     backend: Backend,
     model: ModelName,
   ): Promise<void> {
@@ -59,7 +57,6 @@ export function createJobs(options: JobsOptions): Jobs {
       writer,
       backend,
       model,
-      gate,
       signal: abort.signal,
       backendFailed: (error) => options.backendFailed(error),
     });
@@ -91,7 +88,7 @@ export function createJobs(options: JobsOptions): Jobs {
     get load() {
       return claimed();
     },
-    take(request, writer, gate) {
+    take(request, writer) {
       const model = options.resolve(request.model);
       const backend = options.backend();
       // A request that was cancelled with its link may come again over the next one while the connection
@@ -111,9 +108,9 @@ export function createJobs(options: JobsOptions): Jobs {
       } else if (backend === undefined) {
         writer.fail(502, "This worker has no backend at the moment", "backend_unreachable");
       } else if (load >= options.maxConcurrency) {
-        next.set(request.id, { writer, start: () => void run(request, writer, gate, backend, model) });
+        next.set(request.id, { writer, start: () => void run(request, writer, backend, model) });
       } else {
-        void run(request, writer, gate, backend, model);
+        void run(request, writer, backend, model);
       }
     },
     cancel(id) {

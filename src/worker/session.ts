@@ -1,21 +1,31 @@
+import { backoffMs } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
-import { CLOSE, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS } from "../protocol/limits.ts";
-import type { WorkerCodec } from "../protocol/link.ts";
+import { CLOSE, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS, V2_SUBPROTOCOL } from "../protocol/limits.ts";
+import type { Carrier, WorkerCodec, WorkerEvents } from "../protocol/link.ts";
 import { ProtocolError, type Acceptance, type LinkRequest, type Registration } from "../protocol/messages.ts";
 import { createV1WorkerCodec } from "../protocol/v1-worker.ts";
-import { linkUrl, type WorkerConfig } from "./config.ts";
+import { createV2WorkerCodec } from "../protocol/v2-worker.ts";
+import type { WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
-import { probeLink } from "./link-probe.ts";
-import { authorityTls, relayTls, type RelayTls } from "./relay-trust.ts";
+import { dialRelay, type Dial, type LinkSocket } from "./dial.ts";
 import { createSendGate, type SendGate } from "./send-gate.ts";
 
 /** Time for the connection and the HTTP upgrade together. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** How a relay closes a link whose secret is wrong (RFC 6455 §7.4.1). */
 const POLICY_VIOLATION = 1008;
+/** What a connection ends with that was cut (RFC 6455 §7.1.5). */
+const ABNORMAL = 1006;
 /** Time that a closing handshake gets before the connection is cut. */
 const CLOSE_TIMEOUT_MS = 10_000;
+/** Closes that mean what they say: the relay does not wait for this worker to come back. */
+const GOODBYES: ReadonlySet<number> = new Set([
+  ...Object.values(CLOSE).filter((code) => code !== CLOSE.silent),
+  POLICY_VIOLATION,
+]);
+/** Between tries to come back: at once, then soon, as the grace period is short. */
+const RETURN = { baseMs: 200, capMs: 2_000 };
 
 /** How a session ended: `failed` before the registration, `lost` after it. */
 export type SessionEnd =
@@ -32,194 +42,281 @@ export interface SessionEvents {
   refreshModels(): void;
   /** Requests running now; goes into each pong. */
   load(): number;
+  /** The connection is lost; the relay waits for this long, in ms, and so do the requests. */
+  suspended?(graceMs: number): void;
+  /** There is a connection again. */
+  resumed?(): void;
   ended(end: SessionEnd): void;
 }
 
-/** One link to the relay, from the dial to its end. */
+/** One link to the relay, from the dial to its end; over several connections if the version allows. */
 export interface Session {
   readonly codec: WorkerCodec;
-  readonly gate: SendGate;
   /** Ends the link in order. */
   close(code: number, reason: string): void;
   /** Cuts the connection without a goodbye. */
   terminate(): void;
 }
 
-/** Dials the relay; what comes of it arrives by `events`. */
-export function openSession(config: WorkerConfig, clock: Clock, events: SessionEvents): Session {
-  let state: "dialing" | "registering" | "ready" | "ended" = "dialing";
-  let timer: Timer | undefined;
-  let lastHeard = 0;
+export interface SessionParts {
+  clock: Clock;
+  /** In [0, 1). */
+  random?: () => number;
+  /** Whether v2 is offered. */
+  offerV2?: boolean;
+}
+
+/**
+ * Dials the relay; what comes of it arrives by `events`.
+ *
+ * @throws for a secret that no HTTP header can carry
+ */
+export function openSession(config: WorkerConfig, parts: SessionParts, events: SessionEvents): Session {
+  return new LinkSession(config, parts, events);
+}
+
+/**
+ * ```
+ * dialing ──► registering ──► ready ◄──► suspended ──► ended
+ * ```
+ */
+type State =
+  | { kind: "dialing" | "registering" | "ready" }
+  /** Without a connection, or with one over which the relay has not agreed yet to go on. */
+  | { kind: "suspended"; until: number; tries: number }
+  | { kind: "ended" };
+
+class LinkSession implements Session {
+  readonly #config: WorkerConfig;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #protocols: readonly string[];
+  readonly #events: SessionEvents;
+  #state: State = { kind: "dialing" };
+  #dial: Dial;
+  #codec: WorkerCodec | undefined;
+  #gate: SendGate | undefined;
+  #timer: Timer | undefined;
+  #lastHeard = 0;
+  #graceMs = 0;
   /** Why this end closes the link, once it does. */
-  let closing: { code: number; reason: string } | undefined;
+  #closing: { code: number; reason: string } | undefined;
 
-  /** Absent while the certificate of a relay is looked at whose key is pinned. */
-  let socket: WebSocket | undefined;
-  const looking = new AbortController();
-  const gate = createSendGate(
-    {
-      get bufferedAmount() {
-        return socket?.bufferedAmount ?? 0;
-      },
-      ping: (payload) => socket?.ping(payload),
-    },
-    clock,
-  );
+  constructor(config: WorkerConfig, parts: SessionParts, events: SessionEvents) {
+    this.#config = config;
+    this.#clock = parts.clock;
+    this.#random = parts.random ?? Math.random;
+    this.#protocols = parts.offerV2 === true ? [V2_SUBPROTOCOL] : [];
+    this.#events = events;
+    this.#dial = this.#dialFirst();
+  }
 
-  const codec = createV1WorkerCodec(
-    {
+  get codec(): WorkerCodec {
+    if (this.#codec === undefined) throw new Error("Nothing can be said before there is a connection");
+    return this.#codec;
+  }
+
+  close(code: number, reason: string): void {
+    const { kind } = this.#state;
+    if (kind === "ended" || this.#closing !== undefined) return;
+    if (kind === "dialing" || kind === "suspended") return this.#cut(this.#endOf(code, reason));
+    this.#closing = { code, reason };
+    this.#limit(CLOSE_TIMEOUT_MS, () => this.#cut(this.#endOf(code, reason)));
+    this.#dial.close(code, reason);
+  }
+
+  terminate(): void {
+    if (this.#state.kind !== "ended") this.#cut(this.#endOf(ABNORMAL, "stopped"));
+  }
+
+  #dialFirst(): Dial {
+    this.#limit(HANDSHAKE_TIMEOUT_MS, () => this.#cut({ kind: "failed", failure: { kind: "silent" } }));
+    return dialRelay(this.#config, this.#protocols, this.#clock, {
+      opened: (socket) => this.#guarded(() => this.#register(socket)),
+      message: (data) => this.#received(data),
+      heard: (kind) => this.#heard(kind),
+      closed: (code, reason) => this.#closed(code, reason),
+      failed: (failure) => this.#end({ kind: "failed", failure }),
+    });
+  }
+
+  #register(socket: LinkSocket): void {
+    this.#state = { kind: "registering" };
+    this.#lastHeard = this.#clock.now();
+    this.#limit(REGISTER_TIMEOUT_MS, () => this.#cut({ kind: "failed", failure: { kind: "silent" } }));
+    this.#codec = this.#createCodec(socket);
+    this.#codec.register(this.#events.registration());
+  }
+
+  #createCodec(socket: LinkSocket): WorkerCodec {
+    const carrier = this.#carrierOf(socket);
+    const events = this.#codecEvents();
+    if (socket.protocol !== V2_SUBPROTOCOL) return createV1WorkerCodec(carrier, events);
+    return createV2WorkerCodec(carrier, events, {
+      schedule: setImmediate,
+      overflowed: (error) => this.close(error.closeCode, error.message),
+    });
+  }
+
+  #carrierOf(socket: LinkSocket): Carrier {
+    const gate = createSendGate(socket, this.#clock);
+    this.#gate?.open();
+    this.#gate = gate;
+    return {
       send(message) {
-        // What is said on a dead link is lost with it; its end has been or is being reported.
-        if (socket?.readyState !== WebSocket.OPEN) return;
         socket.send(message);
         gate.sent();
       },
-    },
-    {
-      accepted(acceptance) {
-        if (state !== "registering") return;
-        state = "ready";
-        watch();
-        events.registered(acceptance);
-      },
-      request(request) {
-        if (state === "ready") events.request(request);
-      },
-      cancel: (id) => events.cancel(id),
-      ping: (timestampMs) => codec.pong(events.load(), timestampMs),
-      drain: (reason, timeoutMs) => events.drain(reason, timeoutMs),
-      refreshModels: () => events.refreshModels(),
-    },
-  );
-
-  function end(result: SessionEnd): void {
-    if (state === "ended") return;
-    state = "ended";
-    timer?.cancel();
-    gate.open();
-    events.ended(result);
+      room: () => gate.wait(),
+    };
   }
 
-  function endOf(code: number, reason: string): SessionEnd {
-    if (state === "ready") return { kind: "lost", code, reason };
+  #codecEvents(): WorkerEvents {
+    const events = this.#events;
+    return {
+      accepted: (acceptance) => {
+        if (this.#state.kind !== "registering") return;
+        this.#state = { kind: "ready" };
+        this.#graceMs = acceptance.graceMs ?? 0;
+        this.#watch();
+        events.registered(acceptance);
+      },
+      request: (request) => events.request(request),
+      cancel: (id) => events.cancel(id),
+      ping: (timestampMs) => this.codec.pong(events.load(), timestampMs),
+      drain: (reason, timeoutMs) => events.drain(reason, timeoutMs),
+      refreshModels: () => events.refreshModels(),
+      resumed: () => {
+        this.#state = { kind: "ready" };
+        this.#lastHeard = this.#clock.now();
+        this.#watch();
+        events.resumed?.();
+      },
+      refused: (reason) =>
+        this.#cut({ kind: "lost", code: ABNORMAL, reason: `the relay does not go on: ${reason}` }),
+    };
+  }
+
+  #received(data: string | Uint8Array<ArrayBuffer>): void {
+    this.#lastHeard = this.#clock.now();
+    this.#guarded(() => {
+      if (this.#state.kind !== "ended") this.#codec?.receive(data);
+    });
+  }
+
+  #heard(kind: "ping" | "pong"): void {
+    this.#lastHeard = this.#clock.now();
+    if (kind === "pong") this.#gate?.look();
+  }
+
+  #closed(code: number, reason: string): void {
+    const given = this.#closing ?? { code, reason };
+    const { kind } = this.#state;
+    if (kind === "ready" && this.#closing === undefined && this.#canReturn(code)) return this.#suspend();
+    if (kind === "suspended" && this.#closing === undefined && !GOODBYES.has(code))
+      return this.#returnLater();
+    this.#end(this.#endOf(given.code, given.reason));
+  }
+
+  #canReturn(code: number): boolean {
+    return this.#codec?.continuation !== undefined && this.#graceMs > 0 && !GOODBYES.has(code);
+  }
+
+  /** The connection is lost. The requests go on, and what they answer waits. */
+  #suspend(): void {
+    this.#timer?.cancel();
+    this.#codec?.continuation?.suspend();
+    this.#state = { kind: "suspended", until: this.#clock.now() + this.#graceMs, tries: 0 };
+    this.#events.suspended?.(this.#graceMs);
+    this.#return();
+  }
+
+  #returnLater(): void {
+    if (this.#state.kind !== "suspended") return;
+    this.#codec?.continuation?.suspend();
+    const left = this.#state.until - this.#clock.now();
+    if (left <= 0) return this.#giveUp();
+    const delay = backoffMs(Math.max(this.#state.tries, 1), RETURN, this.#random);
+    this.#limit(Math.min(delay, left), () => this.#return());
+  }
+
+  #return(): void {
+    const state = this.#state;
+    if (state.kind !== "suspended") return;
+    const left = state.until - this.#clock.now();
+    if (left <= 0) return this.#giveUp();
+    state.tries++;
+    this.#limit(Math.min(HANDSHAKE_TIMEOUT_MS, left), () => {
+      this.#dial.cut();
+      this.#returnLater();
+    });
+    this.#dial = dialRelay(this.#config, this.#protocols, this.#clock, {
+      opened: (socket) => {
+        // A relay of another version stands there now, which knows nothing of this session.
+        if (socket.protocol !== V2_SUBPROTOCOL) return this.#giveUp();
+        this.#codec?.continuation?.ask(this.#carrierOf(socket));
+      },
+      message: (data) => this.#received(data),
+      heard: (kind) => this.#heard(kind),
+      closed: (code, reason) => this.#closed(code, reason),
+      failed: () => this.#returnLater(),
+    });
+  }
+
+  #giveUp(): void {
+    this.#cut({
+      kind: "lost",
+      code: ABNORMAL,
+      reason: "the connection was lost and could not be had again in time",
+    });
+  }
+
+  #endOf(code: number, reason: string): SessionEnd {
+    const { kind } = this.#state;
+    if (kind === "ready" || kind === "suspended") return { kind: "lost", code, reason };
     // Older relays let everybody connect and look at the secret then.
-    const refused = code === POLICY_VIOLATION && closing === undefined;
+    const refused = code === POLICY_VIOLATION && this.#closing === undefined;
     const failure: DialFailure = refused
       ? { kind: "unauthorised", how: `close code ${code}` }
       : { kind: "closed", code, reason };
     return { kind: "failed", failure };
   }
 
-  function cut(result: SessionEnd): void {
-    end(result);
-    // `close` would wait for an answer that a dead peer does not give.
-    looking.abort();
-    socket?.terminate();
+  #cut(result: SessionEnd): void {
+    this.#end(result);
+    this.#dial.cut();
+  }
+
+  #end(result: SessionEnd): void {
+    if (this.#state.kind === "ended") return;
+    this.#state = { kind: "ended" };
+    this.#timer?.cancel();
+    this.#gate?.open();
+    this.#events.ended(result);
   }
 
   /** The relay pings each 15 s, so that silence means a dead connection, which no event reports. */
-  function watch(): void {
-    timer?.cancel();
-    timer = clock.after(Math.max(lastHeard + PONG_TIMEOUT_MS - clock.now(), 0), () => {
-      if (clock.now() - lastHeard < PONG_TIMEOUT_MS) return watch();
-      cut({ kind: "lost", code: CLOSE.silent, reason: "the relay fell silent for 45 s" });
+  #watch(): void {
+    const left = this.#lastHeard + PONG_TIMEOUT_MS - this.#clock.now();
+    this.#limit(Math.max(left, 0), () => {
+      if (this.#clock.now() - this.#lastHeard < PONG_TIMEOUT_MS) return this.#watch();
+      this.#dial.cut();
+      this.#closed(CLOSE.silent, "the relay fell silent for 45 s");
     });
   }
 
-  function hear(): void {
-    lastHeard = clock.now();
-  }
-
-  function close(code: number, reason: string): void {
-    if (state === "ended" || socket?.readyState === WebSocket.CLOSED) return;
-    if (socket === undefined || socket.readyState === WebSocket.CONNECTING) return cut(endOf(code, reason));
-    timer?.cancel();
-    timer = clock.after(CLOSE_TIMEOUT_MS, () => cut(endOf(code, reason)));
-    closing = { code, reason };
-    socket.close(code, cutReason(reason));
+  #limit(ms: number, act: () => void): void {
+    this.#timer?.cancel();
+    this.#timer = this.#clock.after(ms, act);
   }
 
   /** Nothing thrown may leave a socket handler: it would end the process. */
-  function guarded(act: () => void): void {
+  #guarded(act: () => void): void {
     try {
       act();
     } catch (error) {
       const code = error instanceof ProtocolError ? error.closeCode : CLOSE.protocol;
-      close(code, messageOf(error));
+      this.close(code, messageOf(error));
     }
   }
-
-  /** @throws for a secret that no HTTP header can carry */
-  function dial(tls: RelayTls | undefined): void {
-    const opened = new WebSocket(linkUrl(config), {
-      headers: { "X-Worker-Secret": config.workerSecret },
-      ...(tls !== undefined && { tls }),
-    });
-    socket = opened;
-    opened.binaryType = "arraybuffer";
-    opened.addEventListener("open", () =>
-      guarded(() => {
-        if (state !== "dialing") return;
-        state = "registering";
-        hear();
-        timer?.cancel();
-        timer = clock.after(REGISTER_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
-        codec.register(events.registration());
-      }),
-    );
-    opened.addEventListener("message", ({ data }) =>
-      guarded(() => {
-        hear();
-        if (state === "ended") return;
-        codec.receive(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
-      }),
-    );
-    opened.addEventListener("ping", hear);
-    opened.addEventListener("pong", () => {
-      hear();
-      gate.look();
-    });
-    // Failures are reported by the close event, which always follows.
-    opened.addEventListener("error", () => {});
-    opened.addEventListener("close", (event) => {
-      const { code, reason } = closing ?? event;
-      if (state === "dialing" && closing === undefined) void explainRefusal();
-      else end(endOf(code, reason));
-    });
-  }
-
-  async function dialPinned(): Promise<void> {
-    try {
-      const terms = await relayTls(config, clock, looking.signal);
-      if (state !== "dialing") return;
-      if ("failure" in terms) end({ kind: "failed", failure: terms.failure });
-      else dial(terms.tls);
-    } catch (error) {
-      end({ kind: "failed", failure: { kind: "unreachable", detail: messageOf(error) } });
-    }
-  }
-
-  /** The upgrade failed, and the socket does not say why: a plain request does. */
-  async function explainRefusal(): Promise<void> {
-    timer?.cancel();
-    const failure = (await probeLink(config, clock)) ?? { kind: "closed", code: 1006, reason: "" };
-    end({ kind: "failed", failure });
-  }
-
-  if (config.pins === undefined) dial(authorityTls(config));
-  else void dialPinned();
-  timer = clock.after(HANDSHAKE_TIMEOUT_MS, () => cut({ kind: "failed", failure: { kind: "silent" } }));
-  return {
-    codec,
-    gate,
-    close,
-    terminate: () => cut(endOf(1006, "stopped")),
-  };
-}
-
-/** A close reason holds at most 123 bytes of UTF-8 (RFC 6455 §5.5). */
-function cutReason(reason: string): string {
-  let text = reason;
-  while (Buffer.byteLength(text) > 123) text = text.slice(0, -1);
-  return text;
 }

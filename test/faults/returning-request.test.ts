@@ -55,17 +55,16 @@ for (const maxConcurrency of [1, 2]) {
       backendFailed() {},
       changed() {},
     });
-    const gate = { wait: () => undefined };
     const before = new Inbox<string>();
-    jobs.take(request, writerInto(before), gate);
+    jobs.take(request, writerInto(before));
     const closing = await sends.next();
     jobs.endAll({ kind: "cancelled" });
 
     const after = new Inbox<string>();
-    jobs.take(request, writerInto(after), gate);
+    jobs.take(request, writerInto(after));
     expect(jobs.load).toBe(1);
     // The same again is a mistake of the relay's, and runs no second time.
-    jobs.take(request, writerInto(new Inbox()), gate);
+    jobs.take(request, writerInto(new Inbox()));
     expect(jobs.load).toBe(1);
     closing.reject(new Error("aborted"));
     expect(await before.next()).toBe("cancelled");

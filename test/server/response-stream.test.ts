@@ -7,11 +7,7 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 function start(limit = 1_000) {
   const budget = new ByteBudget(limit);
   let cancelled = 0;
-  const stream = new ResponseStream(
-    budget,
-    () => cancelled++,
-    () => {},
-  );
+  const stream = new ResponseStream(budget, { taken() {}, read() {}, cancelled: () => cancelled++ });
   return { budget, stream, cancelled: () => cancelled };
 }
 
@@ -73,11 +69,7 @@ describe("Response stream", () => {
   test("gives the unread rest of the largest finished answer up when others need the room", async () => {
     const budget = new ByteBudget(10);
     const finished = ["aaaaaa", "bbb"].map((text) => {
-      const stream = new ResponseStream(
-        budget,
-        () => {},
-        () => {},
-      );
+      const stream = new ResponseStream(budget, { taken() {}, read() {}, cancelled() {} });
       stream.push(bytes(text));
       stream.end();
       return stream;

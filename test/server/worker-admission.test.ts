@@ -15,7 +15,10 @@ function start() {
 describe("Worker admission", () => {
   test("admits the right secret and nothing like it", () => {
     const { admit } = start();
-    expect(admit("192.0.2.1", "right")).toEqual({ kind: "admitted" });
+    expect(admit("192.0.2.1", "right")).toEqual({
+      kind: "admitted",
+      credential: expect.not.stringContaining("right") as string,
+    });
     for (const secret of [undefined, "", "Right", "right ", "righ", "rightt"]) {
       expect(admit("192.0.2.2", secret).kind).toBe("wrong_secret");
     }

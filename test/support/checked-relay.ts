@@ -9,7 +9,7 @@ import { relayConfig } from "./relays.ts";
 /** What a WebSocket's owner is told. */
 interface Session {
   receive(message: string | Uint8Array<ArrayBuffer>): void;
-  closed(): void;
+  closed(code: number): void;
 }
 
 interface SocketData {
@@ -66,9 +66,9 @@ export function startCheckedRelay(
         });
       },
       message: (socket, message) => socket.data.session?.receive(message),
-      close(socket) {
+      close(socket, code) {
         silent.delete(socket);
-        socket.data.session?.closed();
+        socket.data.session?.closed(code);
       },
     },
   });

@@ -2,7 +2,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import type { ListenAddress, RelayConfig } from "../../src/server/config.ts";
 import { createRelayApp, startRelay } from "../../src/server/index.ts";
-import type { WorkerSession } from "../../src/server/worker-session.ts";
+import type { SocketSession } from "../../src/server/listener.ts";
 import { binaryPath } from "./binary.ts";
 import { RawWorker } from "./raw-worker.ts";
 
@@ -43,6 +43,8 @@ export function relayConfig(settings: RelaySettings): RelayConfig & { listen: Li
     workerSecret: SECRET,
     provider: "local",
     trustedProxy: [],
+    linkWindow: 256 * 1024,
+    linkGraceMs: 15_000,
     maxQueueLen: 100,
     queueTimeoutMs: 30_000,
     requestTimeoutMs: 300_000,
@@ -71,8 +73,8 @@ const inProcess: RelayKind = {
       async worker(query = "") {
         const worker = new RawWorker();
         const provider = new URLSearchParams(query).get("provider") ?? "local";
-        let session: WorkerSession | undefined = app.worker(
-          { provider, address: "127.0.0.1" },
+        let session: SocketSession | undefined = app.worker(
+          { provider, address: "127.0.0.1", version: "v1", credential: "" },
           {
             send(message) {
               // As over a socket, nothing arrives within the turn in which it was sent.
@@ -91,7 +93,7 @@ const inProcess: RelayKind = {
           },
         );
         const leave = () => {
-          session?.closed();
+          session?.closed(1006);
           session = undefined;
         };
         worker.attach({
@@ -102,7 +104,7 @@ const inProcess: RelayKind = {
               leave();
               return worker.ended({ code: 1009, reason: "" });
             }
-            session?.receive(message);
+            session?.receive(message as string | Buffer<ArrayBuffer>);
           },
           close: leave,
           cut: leave,

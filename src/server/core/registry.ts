@@ -14,6 +14,8 @@ export interface CoreWorker {
   /** Load that it reported beyond what the relay gave it; others use the same backend. */
   foreign: number;
   draining: boolean;
+  /** Its connection is lost, and may come back: it keeps what it has and gets nothing new. */
+  suspended: boolean;
   /** Failures since its last success. */
   failures: number;
   /** It rests until this time, 0 when it does not. */
@@ -64,6 +66,7 @@ export class WorkerRegistry {
       held: new Set(),
       foreign: joining.load,
       draining: false,
+      suspended: false,
       failures: 0,
       restUntil: 0,
       lastTurn: 0,
@@ -149,5 +152,5 @@ export function loadOf(worker: CoreWorker): number {
 }
 
 export function hasRoom(worker: CoreWorker): boolean {
-  return !worker.draining && loadOf(worker) < worker.maxConcurrent;
+  return !worker.draining && !worker.suspended && loadOf(worker) < worker.maxConcurrent;
 }

@@ -103,6 +103,15 @@ export class RelayCore {
         return this.#withWorker(event.workerId, (worker) => {
           worker.draining = true;
         });
+      case "worker_suspended":
+        return this.#withWorker(event.workerId, (worker) => {
+          worker.suspended = true;
+        });
+      case "worker_resumed":
+        return this.#withWorker(event.workerId, (worker) => {
+          worker.suspended = false;
+          this.#fill(worker, now);
+        });
       case "worker_lost":
         return this.#withWorker(event.workerId, (worker) => this.#lose(worker, now));
       case "request_arrived":

@@ -6,6 +6,9 @@ export type CoreEvent =
   | { type: "worker_models"; workerId: string; models: readonly string[]; load: number }
   | { type: "worker_load"; workerId: string; load: number }
   | { type: "worker_draining"; workerId: string }
+  /** Its connection is lost or back; nothing that it holds is lost meanwhile. */
+  | { type: "worker_suspended"; workerId: string }
+  | { type: "worker_resumed"; workerId: string }
   | { type: "worker_lost"; workerId: string }
   | { type: "request_arrived"; request: ArrivingRequest }
   | { type: "response_started"; requestId: string }
