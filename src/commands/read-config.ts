@@ -1,4 +1,4 @@
-import { UsageError } from "../base/errors.ts";
+import { Problem, UsageError } from "../base/errors.ts";
 import { readArguments } from "./arguments.ts";
 import { readConfigFile, readText } from "./config-file.ts";
 import {
@@ -70,8 +70,23 @@ function pick(source: Map<Setting, Given>, forms: readonly Setting[]): Given | u
   return first.setting.isFileOfSecret ? readSecretFile(first.given, first.setting) : first.given;
 }
 
+/** @throws {UsageError} of a kind of value that knows better what is wrong than what it expects */
+function parse(
+  { schema }: Setting["option"],
+  text: string,
+  origin: string,
+): ReturnType<typeof schema.safeParse> {
+  try {
+    return schema.safeParse(text);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    const { message, action } = error;
+    throw new UsageError(`${message} (${origin})`, action === undefined ? {} : { action });
+  }
+}
+
 function readValue({ option, flag }: Setting, { text, origin }: Given): unknown {
-  const result = option.schema.safeParse(text);
+  const result = parse(option, text, origin);
   if (result.success) return result.data;
   const value = option.secret === true ? "the value" : shown(text);
   throw new UsageError(

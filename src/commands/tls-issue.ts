@@ -74,7 +74,7 @@ async function orderAll(
   config: OrderConfig & { force: boolean },
   opened: Opened,
   terminal: Terminal,
-  told: { ordered: string; notDue: string },
+  told: { ordered: string; notDue: string; isKept: boolean },
 ): Promise<number> {
   const port = await openChallengePort(config.httpPort, store, opened);
   const authority = authorityOf(store, acmeOptionsOf(config, opened));
@@ -91,8 +91,8 @@ async function orderAll(
       try {
         const ordered = await keeper.obtain({ force: config.force });
         const { certificate } = keeper.report;
-        const until = new Date(certificate?.notAfter ?? 0).toISOString();
-        await terminal.out(`${domain}: ${ordered ? told.ordered : told.notDue}, valid until ${until}\n`);
+        const until = `, valid until ${new Date(certificate?.notAfter ?? 0).toISOString()}`;
+        await terminal.out(`${domain}: ${ordered ? told.ordered : told.notDue}${told.isKept ? until : ""}\n`);
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
         failed = true;
@@ -124,7 +124,11 @@ export const issueCommand: Command<typeof issueOptions> = {
       });
     }
     const opened = openFor(config);
-    const told = { ordered: "a certificate is stored", notDue: "there is one already, and it is not due" };
+    const told = {
+      ordered: "a certificate is stored",
+      notDue: "there is one already, and it is not due",
+      isKept: true,
+    };
     return orderAll(config.domain, opened.store, config, opened, terminal, told);
   },
 };
@@ -153,13 +157,13 @@ export const renewCommand: Command<typeof renewOptions> = {
     const named = await domainsOf(config.domain, opened.store);
     const domains = named.filter((domain) => domain !== SELF_SIGNED);
     if (!config.dryRun) {
-      const told = { ordered: "renewed", notDue: "not due" };
+      const told = { ordered: "renewed", notDue: "not due", isKept: true };
       return orderAll(domains, opened.store, config, opened, terminal, told);
     }
     const dir = mkdtempSync(join(tmpdir(), "modelrelay-dry-run-"));
     try {
       const rehearsal = { ...rehearsalOf(config), force: true };
-      const told = { ordered: "renewal would work; nothing was stored", notDue: "" };
+      const told = { ordered: "renewal would work; nothing was stored", notDue: "", isKept: false };
       return await orderAll(domains, scratchStore(dir, opened), rehearsal, opened, terminal, told);
     } finally {
       rmSync(dir, { recursive: true, force: true });

@@ -1,3 +1,4 @@
+import * as z from "zod";
 import { UsageError } from "../base/errors.ts";
 import { createTrustedProxies } from "../server/trusted-proxy.ts";
 import { parseDomain } from "../tls/domain-name.ts";
@@ -18,13 +19,11 @@ import {
 export const LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory";
 export const LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
-const domains = textKind("one or more host names such as relay.example.com", (text) => {
-  try {
-    return [...new Set(splitList(text).map(parseDomain))];
-  } catch {
-    return undefined;
-  }
-});
+/** Says itself what is wrong with a name, and what to do. */
+const domains = z
+  .string()
+  .transform((text) => [...new Set(splitList(text).map(parseDomain))])
+  .describe("one or more host names such as relay.example.com");
 
 const networks = textKind("networks or addresses such as 10.0.0.0/8 or 192.0.2.7", (text) => {
   try {

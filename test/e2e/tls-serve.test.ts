@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { TempDir } from "../commands/reading.ts";
 import { startTestBackend } from "../demo/backend.ts";
 import { lacksPart } from "../support/parts.ts";
 import { startFront } from "../support/pebble-front.ts";
@@ -10,6 +11,7 @@ import {
   B,
   clientOf,
   connected,
+  freePort,
   listening,
   modelrelay,
   sdksOf,
@@ -93,7 +95,7 @@ describe.skipIf(lacksPart("pebble", "pebbleChallengeServer"))("serve --tls --dom
     const message = await anthropic.messages.create({ ...question, max_tokens: 500 });
     expect(message.content).toMatchObject([{ text: expect.stringContaining(TEXT) as string }]);
     const streamed = await anthropic.messages.stream({ ...question, max_tokens: 500 }).finalMessage();
-    expect(streamed.content).toEqual(message.content);
+    expect(streamed).toMatchObject({ content: message.content });
   });
 
   test("answers curl over HTTP/2, over HTTP/1.1, and over that alone with --no-http2", async () => {
@@ -195,5 +197,34 @@ describe.skipIf(lacksPart("pebble", "pebbleChallengeServer"))("serve --tls witho
     relay.reload();
     await listening(relay);
     expect((await shown(relay.httpsPort, A)).names).toEqual([A]);
+  });
+
+  test("does not start for a name that none can be had for, or on a port that is taken, and says what helps", async () => {
+    const on = { env: { WORKER_SECRET: "unused" } };
+    const address = await modelrelay(on, "serve", "--tls", "--domain", "192.0.2.7");
+    expect(address).toEqual({
+      code: 2,
+      stdout: "",
+      stderr:
+        'error: Cannot use the domain "192.0.2.7": it is an address (flag --domain)\n' +
+        "  → Give a name that leads to this address, or use --tls-self-signed, which needs no name\n",
+    });
+    using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const there = `127.0.0.1:${taken.port}`;
+    using data = new TempDir();
+    const serve = (...args: string[]) => modelrelay(on, "serve", "--data-dir", data.path, ...args);
+    const https = await serve("--tls-self-signed", "--http-port", "off", "--https-port", there);
+    expect(https).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /Cannot listen on \S+ another [^\n]*\n {2}→ [^\n]*another port with --https-port\n/,
+      ),
+    });
+    const free = `127.0.0.1:${freePort()}`;
+    const http = await serve("--tls", "--domain", A, "--https-port", free, "--http-port", there);
+    expect(http).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/→ [^\n]*the CA asks on port 80; [^\n]*tls nginx/),
+    });
   });
 });
