@@ -1,7 +1,7 @@
 /**
  * As much of DER (X.690) as it takes to find fields of a certificate (RFC 5280 §4.1) byte for byte.
- * `node:crypto` shows neither the authority key identifier nor the public key's own bytes, and
- * `@peculiar/x509` costs 2.4 MiB in the executable and 130 ms at start for them (Bun 1.4.5).
+ * `node:crypto` shows neither the authority key identifier nor the public key's own bytes, and loading
+ * `@peculiar/x509` for them takes 130 ms (Bun 1.4.5), which a worker would pay at its start.
  */
 export interface DerValue {
   /** The identifier octet, such as 0x30 for SEQUENCE. */
