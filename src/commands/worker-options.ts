@@ -131,6 +131,13 @@ export const workerOptions = defineOptions({
     help: "Provider that this worker belongs to",
     schema: label(MAX_WORKER_NAME),
   },
+  linkVersion: {
+    env: "LINK_VERSION",
+    default: "v1",
+    hint: "VERSION",
+    help: "Newest version of the link to the relay; auto for the newest that both ends speak",
+    schema: oneOf(["auto", "v1"]),
+  },
   firstByteTimeoutMs: {
     flag: "first-byte-timeout",
     env: "FIRST_BYTE_TIMEOUT_SECS",

@@ -194,8 +194,8 @@ async function checkSecret(config: WorkerConfig, clock: Clock): Promise<Outcome>
 function tryRegistration(config: WorkerConfig, clock: Clock): Promise<DialFailure | undefined> {
   return new Promise((resolve) => {
     const session = openSession(
-      config,
-      { clock, offerV2: false },
+      { ...config, linkVersion: "v1" },
+      { clock },
       {
         registration: () => ({
           name: `${config.workerName} (check)`,

@@ -21,6 +21,8 @@ export interface WorkerConfig {
   /** `all`: whatever the backend lists; `names` stand beside that, or alone. */
   models: { all: boolean; names: ModelName[] };
   workerName: string;
+  /** Newest version of the link that is offered; `auto` is the newest there is. */
+  linkVersion: "auto" | "v1";
   /** Requests at the backend at once. */
   maxConcurrency: number;
   /** Sent to the backend as `Authorization: Bearer`. Never logged. */

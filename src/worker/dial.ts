@@ -52,10 +52,10 @@ export function dialRelay(
   /** Ends the look at a relay whose key is pinned. */
   const looking = new AbortController();
 
-  function connect(tls: RelayTls | undefined): void {
+  function connect(tls: RelayTls | undefined, offered = protocols): void {
     const opened = new WebSocket(linkUrl(config), {
       headers: { "X-Worker-Secret": config.workerSecret },
-      ...(protocols.length > 0 && { protocols: [...protocols] }),
+      ...(offered.length > 0 && { protocols: [...offered] }),
       ...(tls !== undefined && { tls }),
     });
     socket = opened;
@@ -83,7 +83,7 @@ export function dialRelay(
     // Failures are reported by the close event, which always follows.
     opened.addEventListener("error", () => {});
     opened.addEventListener("close", ({ code, reason }) => {
-      if (state === "dialing") void explainRefusal();
+      if (state === "dialing") void explainRefusal(tls, offered.length > 0);
       else if (state === "open") over(() => events.closed(code, reason));
     });
   }
@@ -109,10 +109,15 @@ export function dialRelay(
     }
   }
 
-  /** The upgrade failed, and the socket does not say why: a plain request does. */
-  async function explainRefusal(): Promise<void> {
-    const failure = (await probeLink(config, clock)) ?? { kind: "closed", code: 1006, reason: "" };
-    over(() => events.failed(failure));
+  /**
+   * The upgrade failed, and the socket does not say why: a plain request does. Where that goes through,
+   * the relay has picked none of the subprotocols, which Bun's client takes for a failure.
+   */
+  async function explainRefusal(tls: RelayTls | undefined, withProtocols: boolean): Promise<void> {
+    const failure = await probeLink(config, clock);
+    if (state !== "dialing") return;
+    if (failure === undefined && withProtocols) return connect(tls, []);
+    over(() => events.failed(failure ?? { kind: "closed", code: 1006, reason: "" }));
   }
 
   if (config.pins === undefined) connect(authorityTls(config));

@@ -62,8 +62,6 @@ export interface SessionParts {
   clock: Clock;
   /** In [0, 1). */
   random?: () => number;
-  /** Whether v2 is offered. */
-  offerV2?: boolean;
 }
 
 /**
@@ -106,7 +104,7 @@ class LinkSession implements Session {
     this.#config = config;
     this.#clock = parts.clock;
     this.#random = parts.random ?? Math.random;
-    this.#protocols = parts.offerV2 === true ? [V2_SUBPROTOCOL] : [];
+    this.#protocols = config.linkVersion === "v1" ? [] : [V2_SUBPROTOCOL];
     this.#events = events;
     this.#dial = this.#dialFirst();
   }

@@ -59,6 +59,7 @@ describe("Settings", () => {
       backendApiKey: undefined,
       models: { all: true, names: [] },
       maxConcurrency: 1,
+      linkVersion: "v1",
       workerName: "gpu-box",
       provider: "local",
       firstByteTimeoutMs: 0,

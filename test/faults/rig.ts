@@ -69,6 +69,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
         workerName: "rig",
         maxConcurrency: 1,
         provider: "local",
+        linkVersion: "v1",
         drainTimeoutMs: 30_000,
         firstByteTimeoutMs: 0,
         idleTimeoutMs: 0,

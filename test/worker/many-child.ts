@@ -17,6 +17,7 @@ const worker = startWorker(
     workerName: "many",
     maxConcurrency: Number(maxConcurrency),
     provider: "local",
+    linkVersion: "v1",
     drainTimeoutMs: 10_000,
     firstByteTimeoutMs: 0,
     idleTimeoutMs: 0,

@@ -189,6 +189,7 @@ describe("worker --check of a relay with TLS", () => {
         workerName: "test",
         maxConcurrency: 1,
         provider: "local",
+        linkVersion: "v1",
         drainTimeoutMs: 1_000,
         firstByteTimeoutMs: 0,
         idleTimeoutMs: 0,

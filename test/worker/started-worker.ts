@@ -48,6 +48,7 @@ export function startTestWorker(
       workerName: "test",
       maxConcurrency: 4,
       provider: "local",
+      linkVersion: "v1",
       drainTimeoutMs: 30_000,
       firstByteTimeoutMs: 0,
       idleTimeoutMs: 0,

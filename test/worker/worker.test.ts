@@ -336,6 +336,7 @@ describe("Worker check", () => {
     workerName: "test",
     maxConcurrency: 1,
     provider: "local",
+    linkVersion: "v1" as const,
     drainTimeoutMs: 1_000,
     firstByteTimeoutMs: 0,
     idleTimeoutMs: 0,
