@@ -11,6 +11,7 @@ import type { CertificateSource, Identity } from "../../src/tls/source.ts";
 import { openStore, type CertificateStore } from "../../src/tls/store/store.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { running, watched } from "./busy-store.ts";
 
 const DOMAIN = "relay.example.com";
 const HOUR_MS = 3_600_000;
@@ -80,28 +81,6 @@ async function keep(authority: TestAuthority, domains = [DOMAIN]): Promise<Kept>
   });
   sources.push(source);
   return { source, served };
-}
-
-/** Calls of the store that have not ended: those for a lock, which may wait for its holder, and the others. */
-const running = { locks: 0, others: 0 };
-
-/** The store, so that a test can tell when nobody uses it any more. */
-function watched(inner: CertificateStore): CertificateStore {
-  return new Proxy(inner, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name, target);
-      if (typeof member !== "function") return member;
-      return async (...args: unknown[]): Promise<unknown> => {
-        const kind = name === "lock" ? "locks" : "others";
-        running[kind]++;
-        try {
-          return await (member as (...given: unknown[]) => Promise<unknown>).apply(target, args);
-        } finally {
-          running[kind]--;
-        }
-      };
-    },
-  });
 }
 
 /** Lets the keepers act until each of them waits, for its timer or for the other's lock. */
