@@ -50,7 +50,7 @@ export interface V2RelayOptions {
 /** The relay's end of a v2 link. */
 export function createV2RelayCodec(first: Carrier, events: RelayEvents, options: V2RelayOptions): RelayCodec {
   const { window = V2_WINDOW, graceMs = V2_GRACE_MS, sessionId } = options;
-  const channel = new Channel({ schedule: options.schedule, overflowed: options.overflowed, frame });
+  const channel = new Channel({ ...options, frame });
   channel.attach(first);
   const byNumber = new Map<number, Held>();
   const byId = new Map<string, Held>();

@@ -39,7 +39,7 @@ export function createV2WorkerCodec(
   options: V2WorkerOptions,
 ): WorkerCodec {
   const { window = V2_WINDOW } = options;
-  const channel = new Channel({ schedule: options.schedule, overflowed: options.overflowed, frame });
+  const channel = new Channel({ ...options, frame });
   channel.attach(first);
   let asking: Carrier | undefined;
   let sessionId = "";

@@ -19,6 +19,7 @@ export interface RelaySettings {
   sseKeepaliveMs?: number;
   corsOrigin?: string[];
   drainTimeoutMs?: number;
+  linkGraceMs?: number;
   provider?: string;
 }
 
@@ -167,6 +168,7 @@ const FLAGS: Record<Exclude<keyof RelaySettings, "provider" | "corsOrigin">, (va
   maxResponseBuffer: (n) => `--max-response-buffer=${n}`,
   sseKeepaliveMs: (n) => `--sse-keepalive=${n}ms`,
   drainTimeoutMs: (n) => `--drain-timeout=${n}ms`,
+  linkGraceMs: (n) => `--link-grace=${n}ms`,
 };
 
 /** Reads a program's log until it says where it listens, and lets the rest of it flow away. */
