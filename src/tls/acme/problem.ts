@@ -86,7 +86,7 @@ interface Explanation {
   permanent?: true;
 }
 
-const WAIT = "Nothing: it is tried again by itself";
+const WAIT = "Nothing: a relay that runs tries again by itself";
 
 type Explain = (problem: AcmeProblem, context: ProblemContext & { name: string }) => Explanation;
 

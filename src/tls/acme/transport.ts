@@ -147,8 +147,7 @@ function unreachable(url: string, error: unknown): AcmeError {
         : messageOf(error);
   return new AcmeError(`Cannot reach the CA at ${host}: ${why}`, {
     type: "unreachable",
-    action:
-      "Check that this machine reaches the internet, and that --acme-directory is right; it is tried again by itself",
+    action: "Check that this machine reaches the internet, and that --acme-directory is right",
     cause: error,
   });
 }
