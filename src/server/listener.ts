@@ -123,7 +123,8 @@ function open(
     });
   } catch (error) {
     const { why, action } = explain(error);
-    throw new Problem(`Cannot listen on ${address.host}:${address.port}: ${why}`, { action, cause: error });
+    const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+    throw new Problem(`Cannot listen on ${host}:${address.port}: ${why}`, { action, cause: error });
   }
 }
 
