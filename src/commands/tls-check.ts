@@ -52,6 +52,7 @@ export const checkOptions = defineOptions({
   },
   waitMs: {
     flag: "wait",
+    // A little longer than the minute after which most proxies end a silent connection.
     default: "75s",
     hint: "DURATION",
     inFile: false,

@@ -9,7 +9,7 @@ import { openFor, storeOptions } from "./tls-shared.ts";
 import { path } from "./value-kinds.ts";
 
 const { domain } = acmeOptions;
-export const importOptions = defineOptions({
+const importOptions = defineOptions({
   cert: {
     operand: true,
     hint: "CERT",

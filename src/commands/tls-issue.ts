@@ -8,7 +8,7 @@ import { SELF_SIGNED } from "../tls/self-signed-source.ts";
 import type { CertificateStore } from "../tls/store/store.ts";
 import { acmeOptionsOf, authorityOf } from "./certificate-parts.ts";
 import { commandNode, type Command, type Terminal } from "./command.ts";
-import { EXIT } from "./failure.ts";
+import { reportFailure } from "./failure.ts";
 import { defineOptions, type Config } from "./options.ts";
 import type { Reading } from "./read-config.ts";
 import {
@@ -34,9 +34,9 @@ const forceOption = defineOptions({
   },
 });
 
-export const issueOptions = defineOptions({ ...orderOptions, ...forceOption });
+const issueOptions = defineOptions({ ...orderOptions, ...forceOption });
 
-export const renewOptions = defineOptions({
+const renewOptions = defineOptions({
   ...orderOptions,
   ...forceOption,
   dryRun: {
@@ -78,7 +78,7 @@ async function orderAll(
 ): Promise<number> {
   const port = await openChallengePort(config.httpPort, store, opened);
   const authority = authorityOf(store, acmeOptionsOf(config, opened));
-  let failed = false;
+  let code = 0;
   try {
     for (const domain of domains) {
       const keeper = new DomainKeeper(domain, {
@@ -95,14 +95,13 @@ async function orderAll(
         await terminal.out(`${domain}: ${ordered ? told.ordered : told.notDue}${told.isKept ? until : ""}\n`);
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        failed = true;
-        terminal.err(`error: ${error.message}\n${error.action === undefined ? "" : `  → ${error.action}\n`}`);
+        code = reportFailure(error, terminal.err, false);
       }
     }
   } finally {
     await port?.stop();
   }
-  return failed ? EXIT.failed : 0;
+  return code;
 }
 
 export const issueCommand: Command<typeof issueOptions> = {

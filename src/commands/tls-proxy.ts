@@ -12,7 +12,7 @@ import { listenAddress, path } from "./value-kinds.ts";
 const { listen, requestTimeoutMs, config: configOption } = serveOptions;
 const { domain } = acmeOptions;
 
-export const proxyOptions = defineOptions({
+const proxyOptions = defineOptions({
   domain,
   listen: { ...listen, help: "Where the relay listens for plain HTTP", schema: listenAddress },
   requestTimeoutMs,

@@ -1,29 +1,25 @@
-import { revokeCertificate } from "../tls/acme/revoke.ts";
+import { UsageError } from "../base/errors.ts";
+import { revokeCertificate, REVOCATION_REASONS, type RevocationReason } from "../tls/acme/revoke.ts";
 import { acmeOptionsOf } from "./certificate-parts.ts";
 import { commandNode, type Command } from "./command.ts";
-import { defineOptions } from "./options.ts";
+import { defineOptions, kebabCase } from "./options.ts";
 import { acmeOptions, checkAcme } from "./tls-options.ts";
 import { domainsOf, noCertificate, openFor, storeOptions } from "./tls-shared.ts";
-import { UsageError } from "../base/errors.ts";
 import { oneOf } from "./value-kinds.ts";
 
-/** RFC 5280 §5.3.1; those that a subscriber may give (CA/Browser Forum, Baseline Requirements §4.9.1.1). */
-const REASONS = {
-  unspecified: "unspecified",
-  "key-compromise": "keyCompromise",
-  "affiliation-changed": "affiliationChanged",
-  superseded: "superseded",
-  "cessation-of-operation": "cessationOfOperation",
-} as const;
+/** The reasons as they are written on the command line. */
+const REASONS = new Map(
+  (Object.keys(REVOCATION_REASONS) as RevocationReason[]).map((name) => [kebabCase(name), name]),
+);
 
-export const revokeOptions = defineOptions({
+const revokeOptions = defineOptions({
   ...acmeOptions,
   reason: {
     default: "unspecified",
     hint: "REASON",
     inFile: false,
     help: "Why; key-compromise if somebody else may have the key",
-    schema: oneOf(Object.keys(REASONS) as (keyof typeof REASONS)[]),
+    schema: oneOf([...REASONS.keys()]),
   },
   ...storeOptions,
 });
@@ -52,7 +48,8 @@ export const revokeCommand: Command<typeof revokeOptions> = {
       await using _ = await store.lock(domain);
       const pair = await store.certificate(domain);
       if (pair === undefined) throw noCertificate(domain, config.dataDir);
-      await revokeCertificate(pair, REASONS[config.reason], store, acmeOptionsOf(config, opened));
+      const reason = REASONS.get(config.reason) ?? "unspecified";
+      await revokeCertificate(pair, reason, store, acmeOptionsOf(config, opened));
       await store.dropCertificate(domain);
       await store.saveState(domain, { failures: 0 });
       await terminal.out(`${domain}: revoked and forgotten\n`);

@@ -8,7 +8,7 @@ import { acmeOptions } from "./tls-options.ts";
 import { domainsOf, jsonOption, openFor, storeOptions } from "./tls-shared.ts";
 
 const { domain } = acmeOptions;
-export const statusOptions = defineOptions({ domain, ...jsonOption, ...storeOptions });
+const statusOptions = defineOptions({ domain, ...jsonOption, ...storeOptions });
 
 const DAY_MS = 86_400_000;
 

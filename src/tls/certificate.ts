@@ -27,7 +27,7 @@ export interface CertificateFacts extends BasicFacts {
 const AUTHORITY_KEY_IDENTIFIER = "551d23"; // 2.5.29.35
 
 /** Reads a chain's certificates, in its order. @throws {Problem} if there is none, or one is damaged */
-export function readChain(chainPem: string): X509Certificate[] {
+function readChain(chainPem: string): X509Certificate[] {
   const blocks = certificateBlocks(chainPem);
   if (blocks.length === 0) throw noCertificate(chainPem);
   return blocks.map((block, index) => {

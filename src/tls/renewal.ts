@@ -53,11 +53,7 @@ const LEAST_AGE_MS = 6 * 3_600_000;
  * The moment of renewal, which is never when the certificate is hardly there: a CA that wants each of its
  * certificates replaced at once would otherwise be sent one order after the other.
  */
-export function chooseRenewal(
-  facts: CertificateFacts,
-  ari: RenewalWindow | undefined,
-  random: number,
-): number {
+function chooseRenewal(facts: CertificateFacts, ari: RenewalWindow | undefined, random: number): number {
   const { notBefore, notAfter } = facts;
   const earliest = notBefore + Math.min(LEAST_AGE_MS, (notAfter - notBefore) / 10);
   return Math.max(renewalTime(facts, ari, random), earliest);

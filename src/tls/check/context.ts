@@ -39,6 +39,7 @@ export interface Context {
 /** Time for a connection or one short answer. */
 export const ANSWER_MS = 10_000;
 
+/** For people: an IPv6 address in brackets. */
 export function hostPort(address: string, port: number): string {
   return `${isIPv6(address) ? `[${address}]` : address}:${port}`;
 }

@@ -6,7 +6,7 @@ import { formatDuration } from "../../base/duration.ts";
  *
  * @param act gets a signal that aborts at the limit, and when `act` has settled: what it opened must be
  *   closed by it
- * @throws an error that says how long was waited, with the code `ETIMEDOUT`, or what `act` throws
+ * @throws an error that says how long was waited, or what `act` throws
  */
 export async function within<T>(
   clock: Clock,
@@ -16,7 +16,7 @@ export async function within<T>(
   const abort = new AbortController();
   const late = Promise.withResolvers<never>();
   const timer = clock.after(limitMs, () => {
-    const error = new LateError(limitMs);
+    const error = new Error(`no answer within ${formatDuration(limitMs)}`);
     late.reject(error);
     abort.abort(error);
   });
@@ -25,13 +25,5 @@ export async function within<T>(
   } finally {
     timer.cancel();
     abort.abort();
-  }
-}
-
-export class LateError extends Error {
-  override readonly name = "LateError";
-
-  constructor(limitMs: number) {
-    super(`no answer within ${formatDuration(limitMs)}`);
   }
 }

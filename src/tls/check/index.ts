@@ -11,9 +11,6 @@ import { checkModels, checkStream, checkWorkerLink, urlOf } from "./relay-steps.
 
 export { DOMAIN_STEPS, type DomainResult, type DomainStep } from "./context.ts";
 
-/** A little longer than the minute after which most proxies end a silent connection. */
-export const DEFAULT_WAIT_MS = 75_000;
-
 export interface DomainCheckOptions {
   clock: Clock;
   /** Time that a silent WebSocket is held; 0 leaves the step out. */

@@ -102,13 +102,13 @@ export function serverOf({ headers }: Head): string {
   return server === undefined || server === "" ? "a server that gives no name" : oneLine(server, 60);
 }
 
-export function noRoute(target: string, address: string): Outcome {
+function noRoute(target: string, address: string): Outcome {
   const kind = isIPv6(address) ? "IPv6" : "IPv4";
   return { target, ok: undefined, details: `not tried: this machine has no way out by ${kind}` };
 }
 
 /** An AAAA record that was forgotten when a machine moved is tried first by many clients. */
-export function staleRecord(address: string): string {
+function staleRecord(address: string): string {
   return isIPv6(address) ? " (or delete the AAAA record if the machine has no such address any more)" : "";
 }
 

@@ -15,6 +15,7 @@ const FORWARD =
 const UPGRADE_HEADERS =
   "Let the proxy speak HTTP/1.1 to the relay and pass Upgrade and Connection on (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade); modelrelay tls nginx prints the whole of it";
 
+/** What a WebSocket client asks with (RFC 6455 §4.1). */
 export function upgradeHeaders(): Record<string, string> {
   const key = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64");
   return {
@@ -25,6 +26,7 @@ export function upgradeHeaders(): Record<string, string> {
   };
 }
 
+/** Asks by the name that clients use. */
 export function askRelay(
   { domain, httpsPort }: Context,
   wire: Wire,
@@ -34,6 +36,7 @@ export function askRelay(
   return ask(wire, hostHeader(domain, httpsPort, 443), path, headers);
 }
 
+/** The address that is asked for, as people write it. */
 export function urlOf({ domain, httpsPort }: Context, path: string, scheme = "https"): string {
   return `${scheme}://${hostHeader(domain, httpsPort, 443)}${path}`;
 }
@@ -62,6 +65,7 @@ function notTheRelay(target: string, head: Head, action = FORWARD): Outcome {
   return { target, ok: false, details: `${serverOf(head)} answers with HTTP ${status}`, action };
 }
 
+/** Whether the API is reached by https. */
 export async function checkModels(context: Context, address: string): Promise<Outcome> {
   const target = urlOf(context, "/v1/models");
   try {
@@ -87,6 +91,7 @@ export async function checkModels(context: Context, address: string): Promise<Ou
   }
 }
 
+/** A connection that came to nothing after its handshake. */
 export function noAnswer(target: string, error: unknown): Outcome {
   return {
     target,
@@ -169,6 +174,7 @@ export async function checkStream(context: Context, address: string): Promise<Ou
   }
 }
 
+/** What relays from before this check answer counts against nobody. */
 export function notOffered(target: string): Outcome {
   return { target, ok: undefined, details: "not tried: this relay does not offer it (an older version)" };
 }

@@ -2,7 +2,7 @@ import { CIPHERS } from "../ciphers.ts";
 import { domainFlags, factsOf, LINK_SECS, relayCommand, type ProxyConfigOptions } from "./facts.ts";
 
 /** Where certbot answers challenges that HAProxy passes on. */
-export const CERTBOT_PORT = 8402;
+const CERTBOT_PORT = 8402;
 
 /**
  * A whole configuration for HAProxy 2.6 or newer (`/etc/haproxy/haproxy.cfg`).

@@ -27,11 +27,13 @@ const schema = z.union([
   }),
 ]);
 
+/** What a holder writes at each beat. */
 export function heldRecord(holder: Holder): Uint8Array {
   const hostname = holder.hostname.slice(0, 100);
   return padded({ released: false, ...holder, hostname });
 }
 
+/** What a holder leaves. @param token of the holder, for people alone */
 export function releasedRecord(token: string): Uint8Array {
   return padded({ released: true, token });
 }
