@@ -1,8 +1,8 @@
 import { UsageError } from "../base/errors.ts";
-import { LOG_LEVELS } from "../base/log.ts";
 import { defineOptions, type Config } from "./options.ts";
+import { configOption, logLevelOption } from "./shared-options.ts";
 import type { Reading } from "./read-config.ts";
-import { isLoopback, listenAddress, oneOf, path } from "./value-kinds.ts";
+import { isLoopback, listenAddress } from "./value-kinds.ts";
 
 export const demoOptions = defineOptions({
   listen: {
@@ -12,20 +12,8 @@ export const demoOptions = defineOptions({
     help: "Address to listen on, of this machine only; port 0 takes a free one",
     schema: listenAddress,
   },
-  logLevel: {
-    env: "LOG_LEVEL",
-    default: "warn",
-    hint: "LEVEL",
-    help: "Least serious lines that are written to stderr",
-    schema: oneOf(LOG_LEVELS),
-  },
-  config: {
-    env: "MODELRELAY_CONFIG",
-    inFile: false,
-    hint: "FILE",
-    help: "TOML file with the settings under [demo]",
-    schema: path,
-  },
+  logLevel: { ...logLevelOption, default: "warn" },
+  config: configOption("demo"),
 });
 
 export type DemoConfig = Config<typeof demoOptions>;

@@ -1,8 +1,7 @@
 import { UsageError } from "../base/errors.ts";
-import { LOG_LEVELS } from "../base/log.ts";
 import { MAX_WORKER_NAME, V2_MAX_WINDOW, V2_MIN_WINDOW } from "../protocol/limits.ts";
-import { defaultDataDir } from "./data-dir.ts";
 import { defineOptions, type Config } from "./options.ts";
+import { configOption, dataDirOption, logLevelOption } from "./shared-options.ts";
 import type { Reading } from "./read-config.ts";
 import { checkTls, tlsModeOf, tlsOptions } from "./tls-options.ts";
 import {
@@ -11,10 +10,8 @@ import {
   isLoopback,
   label,
   listenAddress,
-  oneOf,
   onOff,
   origins,
-  path,
   secret,
   size,
   sizeBetween,
@@ -149,29 +146,9 @@ export const serveOptions = defineOptions({
     help: "Time that running requests get to finish when the relay is stopped",
     schema: duration,
   },
-  dataDir: {
-    env: "MODELRELAY_DATA_DIR",
-    default: defaultDataDir,
-    defaultText: "the platform's place; /var/lib/modelrelay under systemd",
-    hint: "DIR",
-    help: "Directory for all that the relay keeps",
-    schema: path,
-  },
-  logLevel: {
-    env: "LOG_LEVEL",
-    default: "info",
-    hint: "LEVEL",
-    reload: true,
-    help: "Least serious lines that are written to stderr",
-    schema: oneOf(LOG_LEVELS),
-  },
-  config: {
-    env: "MODELRELAY_CONFIG",
-    inFile: false,
-    hint: "FILE",
-    help: "TOML file with the settings under [serve]",
-    schema: path,
-  },
+  dataDir: dataDirOption,
+  logLevel: { ...logLevelOption, reload: true },
+  config: configOption("serve"),
 });
 
 /** Times in ms, sizes in bytes. */

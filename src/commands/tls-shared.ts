@@ -1,36 +1,17 @@
 import { systemClock } from "../base/clock.ts";
-import { createLog, LOG_LEVELS, type Log } from "../base/log.ts";
 import { Problem, UsageError } from "../base/errors.ts";
+import { createLog, type Log } from "../base/log.ts";
 import { openStore, type CertificateStore } from "../tls/store/store.ts";
 import { certificateStore } from "./certificate-parts.ts";
-import { defaultDataDir } from "./data-dir.ts";
-import { defineOptions } from "./options.ts";
-import { onOff, oneOf, path } from "./value-kinds.ts";
+import { defineOptions, type Config } from "./options.ts";
+import { configOption, dataDirOption, logLevelOption } from "./shared-options.ts";
+import { onOff } from "./value-kinds.ts";
 
 /** What every command that uses the certificates of a relay on this machine takes. */
 export const storeOptions = defineOptions({
-  dataDir: {
-    env: "MODELRELAY_DATA_DIR",
-    default: defaultDataDir,
-    defaultText: "the platform's place; /var/lib/modelrelay under systemd",
-    hint: "DIR",
-    help: "The relay's data directory",
-    schema: path,
-  },
-  logLevel: {
-    env: "LOG_LEVEL",
-    default: "info",
-    hint: "LEVEL",
-    help: "Least serious lines that are written to stderr",
-    schema: oneOf(LOG_LEVELS),
-  },
-  config: {
-    env: "MODELRELAY_CONFIG",
-    inFile: false,
-    hint: "FILE",
-    help: "TOML file whose table [serve] gives the same settings",
-    schema: path,
-  },
+  dataDir: { ...dataDirOption, help: "The relay's data directory" },
+  logLevel: logLevelOption,
+  config: { ...configOption("serve"), help: "TOML file whose table [serve] gives the same settings" },
 });
 
 export const jsonOption = defineOptions({
@@ -43,7 +24,8 @@ export interface Opened {
   clock: typeof systemClock;
 }
 
-export function openFor(config: { dataDir: string; logLevel: (typeof LOG_LEVELS)[number] }): Opened {
+/** Opens the store that a command was told to use. */
+export function openFor(config: Config<typeof storeOptions>): Opened {
   const log = createLog(config.logLevel);
   return { store: certificateStore(config.dataDir, { clock: systemClock, log }), log, clock: systemClock };
 }

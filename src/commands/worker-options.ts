@@ -1,7 +1,7 @@
-import { LOG_LEVELS } from "../base/log.ts";
 import { parsePin } from "../base/pin.ts";
 import { MAX_CONCURRENCY, MAX_MODEL_NAME, MAX_MODELS, MAX_WORKER_NAME } from "../protocol/limits.ts";
 import { defineOptions, type Config } from "./options.ts";
+import { configOption, logLevelOption } from "./shared-options.ts";
 import {
   duration,
   httpAddress,
@@ -169,20 +169,8 @@ export const workerOptions = defineOptions({
     help: "Try each step from here to a generated token, say what fails, and end",
     schema: onOff,
   },
-  logLevel: {
-    env: "LOG_LEVEL",
-    default: "info",
-    hint: "LEVEL",
-    help: "Least serious lines that are written to stderr",
-    schema: oneOf(LOG_LEVELS),
-  },
-  config: {
-    env: "MODELRELAY_CONFIG",
-    inFile: false,
-    hint: "FILE",
-    help: "TOML file with the settings under [worker]",
-    schema: path,
-  },
+  logLevel: logLevelOption,
+  config: configOption("worker"),
 });
 
 /** Times in ms. */
