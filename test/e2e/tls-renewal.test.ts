@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { startNumberedBackend } from "../support/numbered-backend.ts";
 import { lacksPart } from "../support/parts.ts";
@@ -137,6 +139,27 @@ describe.skipIf(NO_CA)("A renewal", () => {
     expect((await shown(relay.httpsPort, B)).serial).toBe(other.serial);
   });
 
+  test("is the relay's own doing when one is due, and leaves nothing that keeps it from stopping", async () => {
+    await using relay = await serveDomains(authority, [A]);
+    await using backend = startNumberedBackend();
+    await using worker = startTlsWorker(relay, backend.url, ["--ca-file", authority.rootFile]);
+    await connected(worker);
+    const orders = authority.pebble.orderCount();
+    const before = await shown(relay.httpsPort, A);
+    using kept = await KeptConnection.open(relay.httpsPort, authority.rootPem);
+    const file = join(relay.dataDir, "tls", A, "state.json");
+    const state = JSON.parse(readFileSync(file, "utf8")) as { renewAt: number };
+    expect(state.renewAt).toBeGreaterThan(Date.now());
+    writeFileSync(file, JSON.stringify({ ...state, renewAt: Date.now() - 1_000 }));
+    relay.reload();
+    await relay.program.until(/Renewing the certificate domain=a\.localhost/);
+    await waitFor("a new serial", async () => (await shown(relay.httpsPort, A)).serial !== before.serial);
+    expect(authority.pebble.orderCount()).toBe(orders + 1);
+    expect(kept.serial).toBe(before.serial);
+    relay.program.kill("SIGTERM");
+    expect(await relay.program.exited).toBe(0);
+  });
+
   test("lets a connection that is open go on with its certificate, and asks it to leave after its next answer", async () => {
     await using relay = await serveDomains(authority, [A]);
     using kept = await KeptConnection.open(relay.httpsPort, authority.rootPem);
@@ -179,7 +202,7 @@ describe.skipIf(NO_CA)("A renewal", () => {
         }
       }
     }
-    const knocking = Array.from({ length: 8 }, knock);
+    const knocking = Array.from({ length: 4 }, knock);
     for (let round = 0; round < 10; round++) await renew(relay, A);
     run.over = true;
     await Promise.all(knocking);

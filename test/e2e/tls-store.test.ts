@@ -8,10 +8,12 @@ import {
   freePort,
   listening,
   modelrelay,
+  renew,
   serveDomains,
   shown,
   startAuthority,
   startTlsRelay,
+  waitFor,
   type Authority,
   type TlsRelay,
 } from "./tls-relay.ts";
@@ -77,6 +79,11 @@ describe.skipIf(NO_CA)("Two relays on one data directory", () => {
     expect(second.program.stderr).not.toContain(`Ordering a certificate domain=${A}`);
     expect(authority.pebble.orderCount()).toBe(2);
     expect(authority.pebble.accountCount()).toBe(1);
+    const serial = await renew(first, A);
+    second.reload();
+    await waitFor("what the other one renewed", async () => {
+      return (await shown(second.httpsPort, A)).serial === serial;
+    });
   });
 });
 
