@@ -1,4 +1,3 @@
-import * as z from "zod";
 import { UsageError } from "../base/errors.ts";
 import { createTrustedProxies } from "../server/trusted-proxy.ts";
 import { parseDomain } from "../tls/domain-name.ts";
@@ -19,21 +18,10 @@ import {
 export const LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory";
 export const LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
-/** Says itself what is wrong with a name, and what to do. */
-const domains = z
-  .string()
-  .transform((text) => [...new Set(splitList(text).map(parseDomain))])
-  .describe("one or more host names such as relay.example.com");
-
-const networks = textKind("networks or addresses such as 10.0.0.0/8 or 192.0.2.7", (text) => {
-  try {
-    const list = splitList(text);
-    createTrustedProxies(list);
-    return list;
-  } catch {
-    return undefined;
-  }
-});
+/** It says itself what is wrong with a name, and what to do. */
+const domains = textKind("one or more host names such as relay.example.com", (text) => [
+  ...new Set(splitList(text).map(parseDomain)),
+]);
 
 function portAddress(text: string): ListenAddress | undefined {
   const plain = /^\d{1,5}$/.test(text.trim()) ? `:${text.trim()}` : text;
@@ -168,9 +156,12 @@ export const tlsOptions = defineOptions({
     default: "none",
     hint: "CIDR",
     help: "Proxies whose X-Forwarded-For or Forwarded tells a client's address",
-    schema: textKind("none, or networks or addresses such as 10.0.0.0/8", (text) =>
-      text.trim() === "none" ? [] : networks.safeParse(text).data,
-    ),
+    schema: textKind("none, or networks or addresses such as 10.0.0.0/8", (text) => {
+      const list = text.trim() === "none" ? [] : splitList(text);
+      // It says itself what is wrong with a network.
+      createTrustedProxies(list);
+      return list;
+    }),
   },
 });
 

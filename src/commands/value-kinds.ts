@@ -14,7 +14,7 @@ export const splitList = (text: string): string[] => text.split(",").map((item) 
  * A schema that reads text as an operator writes it.
  *
  * @param accepts finishes the sentence "expected …"; also shown in the reference page
- * @param parse the value, or `undefined` if the text is not one
+ * @param parse the value, or `undefined` if the text is not one; or it throws a `Problem` that says more
  */
 export function textKind<V>(accepts: string, parse: (text: string) => V | undefined): z.ZodType<V, string> {
   const reads = z.string().transform((text, context): V => {

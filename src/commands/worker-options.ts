@@ -50,13 +50,8 @@ export const modelChoice = textKind(
 /** Several, so that a relay can change its key: the next one is named before it is used. */
 export const pins = textKind(
   "sha256/ with the 44 characters of base64 after it that the relay prints (not the fingerprint of its certificate), or several with commas between them",
-  (text): readonly string[] | undefined => {
-    try {
-      return [...new Set(splitList(text).map(parsePin))];
-    } catch {
-      return undefined;
-    }
-  },
+  // It says itself what is wrong with a pin.
+  (text): readonly string[] => [...new Set(splitList(text).map(parsePin))],
 );
 
 export const workerOptions = defineOptions({

@@ -48,7 +48,7 @@ describe("worker's trust in its relay", () => {
     const key = dir.write("key.pem", ca.keyPem);
     const print = await worker(["--proxy-url=https://relay.example.com", `--pin=${"AB:".repeat(31)}AB`]);
     expect(print.code).toBe(2);
-    expect(print.stderr).toContain("not the fingerprint of its certificate");
+    expect(print.stderr).toContain("as the fingerprint of a whole certificate is (flag --pin)");
     const wrong = await worker(["--proxy-url=https://relay.example.com", `--ca-file=${key}`]);
     expect(wrong.code).toBe(2);
     expect(wrong.stderr).toContain(
