@@ -49,10 +49,13 @@ describe("A damaged file", () => {
     expect(lines[0]).toContain("read-only");
   });
 
-  const cut = (text: string): string => text.slice(0, text.length * 0.6);
+  const cut = (text: string): string => text.slice(0, text.length * 0.5);
+  const upToSecondMark = (text: string): string =>
+    text.slice(0, text.lastIndexOf("-----BEGIN") + "-----BEG".length);
   test.each([
     ["is cut off", cut(pair.keyPem + pair.chainPem)],
     ["is cut off within the second certificate", (pair.keyPem + pair.chainPem).slice(0, -60)],
+    ["is cut off within the second certificate's first line", upToSecondMark(pair.keyPem + pair.chainPem)],
     ["is empty", ""],
     ["has another's key", otherPair.keyPem + pair.chainPem],
   ])("combined.pem that %s is restored from its copies", async (_, damaged) => {

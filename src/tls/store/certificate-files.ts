@@ -101,8 +101,10 @@ export class CertificateFiles {
 /** `undefined` unless the text holds a key and the chain that belongs to it, whole. */
 function matchingPair(text: string): KeyPair | undefined {
   const begun = text.match(/-----BEGIN CERTIFICATE-----/g)?.length ?? 0;
+  // One that is cut off within the first line of its second certificate has begun none that is not whole.
+  const isWhole = begun === certificateBlocks(text).length && /-----END [A-Z ]+-----\s*$/.test(text);
   const pair = normal({ chainPem: text, keyPem: text });
-  return begun === certificateBlocks(text).length && pairMatches(pair) ? pair : undefined;
+  return isWhole && pairMatches(pair) ? pair : undefined;
 }
 
 /** Without remarks between the blocks, and with the line ends of PEM as everybody writes it. */
