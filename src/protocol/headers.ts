@@ -40,6 +40,8 @@ const REQUEST_PRIVATE = new Set([
   "max-forwards",
   "x-worker-secret",
 ]);
+/** The worker's own HTTP client chooses how it is answered. */
+const BACKEND_PRIVATE = new Set([...REQUEST_PRIVATE, "accept-encoding"]);
 const REQUEST_PRIVATE_PREFIXES = [
   "x-modelrelay-",
   "x-forwarded-",
@@ -114,12 +116,10 @@ export function requestHeadersForLink(headers: Headers): HeaderFields {
 
 /**
  * Fields that a worker sends to its backend. The relay has filtered them, but a relay is a peer like
- * any other. `accept-encoding` is dropped: the worker's own HTTP client chooses.
+ * any other.
  */
 export function requestHeadersForBackend(received: HeaderFields): HeaderFields {
-  const fields = takeFields(received, REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES);
-  delete fields["accept-encoding"];
-  return fields;
+  return takeFields(received, BACKEND_PRIVATE, REQUEST_PRIVATE_PREFIXES);
 }
 
 /** Fields of a backend's response that go on to the relay. */

@@ -12,6 +12,9 @@ export type BodyResult = { ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: fa
 
 const EMPTY = new Uint8Array(0);
 
+/** Bodies that are announced as no longer than this are collected by the runtime. */
+const AT_ONCE = 64 * 1024;
+
 /** Parts below this are copied together: each costs some hundred bytes beside its own, even one of one byte. */
 const SMALL_PART = 4 * 1024;
 const JOINED_PART = 16 * 1024;
@@ -30,9 +33,36 @@ export async function readBody(
   if (body === null) return { ok: true, bytes: EMPTY };
   const declared = declaredLength(request);
   if (declared !== undefined && declared > limit) return refused(tooLarge(limit));
+  if (declared !== undefined && declared <= AT_ONCE) return readAtOnce(request, declared, budget, clock);
   // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
   const reader = new BodyReader(body, limit, budget, clock);
   return reader.read();
+}
+
+/**
+ * A small body is collected by the runtime, which takes half the time of reading it part by part. What
+ * comes slowly costs no more than its announced length meanwhile.
+ */
+async function readAtOnce(
+  request: Request,
+  declared: number,
+  budget: ByteBudget,
+  clock: Clock,
+): Promise<BodyResult> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = clock.after(BODY_GRACE_MS, () => late.resolve(undefined));
+  try {
+    const buffer = await Promise.race([request.arrayBuffer(), late.promise]);
+    if (buffer === undefined) return refused(tooSlow());
+    // A body that breaks off need not reject.
+    if (buffer.byteLength !== declared) return refused(brokenOff());
+    if (!budget.take(buffer.byteLength)) return refused(overloaded(budget));
+    return { ok: true, bytes: new Uint8Array(buffer) };
+  } catch {
+    return refused(brokenOff());
+  } finally {
+    timer.cancel();
+  }
 }
 
 /** The part of a stream's reader that is used; the platform's type libraries disagree on the rest. */
@@ -74,12 +104,11 @@ class BodyReader {
         if (problem !== undefined) return this.#giveUp(problem);
       }
     } catch {
-      return this.#giveUp(relayError(400, "invalid_request", "The request's body broke off"));
+      return this.#giveUp(brokenOff());
     } finally {
       this.#timer.cancel();
     }
-    if (this.#late)
-      return this.#giveUp(relayError(408, "body_timeout", "The request's body came too slowly"));
+    if (this.#late) return this.#giveUp(tooSlow());
     this.#closeJoined();
     const bytes =
       this.#parts.length === 1 ? (this.#parts[0] as Uint8Array<ArrayBuffer>) : Buffer.concat(this.#parts);
@@ -146,6 +175,14 @@ function declaredLength(request: Request): number | undefined {
 
 function refused(error: ClientError): BodyResult {
   return { ok: false, error };
+}
+
+function brokenOff(): ClientError {
+  return relayError(400, "invalid_request", "The request's body broke off");
+}
+
+function tooSlow(): ClientError {
+  return relayError(408, "body_timeout", "The request's body came too slowly");
 }
 
 function tooLarge(limit: number): ClientError {

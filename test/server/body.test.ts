@@ -20,7 +20,11 @@ function upload(declared?: number): Upload {
   });
   const headers = declared === undefined ? {} : { "content-length": String(declared) };
   return {
-    request: { body, headers: new Headers(headers) } as unknown as Request,
+    request: {
+      body,
+      headers: new Headers(headers),
+      arrayBuffer: () => new Response(body).arrayBuffer(),
+    } as unknown as Request,
     send: (bytes) => controller.enqueue(bytes),
     end: () => controller.close(),
     breakOff: () => controller.error(new Error("cut")),
@@ -49,6 +53,21 @@ describe("A request's body", () => {
     idle.breakOff();
     expect(await waiting).toMatchObject({ ok: false, error: { code: "invalid_request" } });
     expect(budget.held).toBe(10);
+  });
+
+  test("that is shorter than announced is not taken for whole", async () => {
+    const { request, send, end } = upload(10);
+    const answer = readBody(request, LIMIT, new ByteBudget(LIMIT), new ManualClock());
+    send(new Uint8Array(9));
+    end();
+    expect(await answer).toMatchObject({ ok: false, error: { code: "invalid_request" } });
+  });
+
+  test("that is small and does not come is given up in time", async () => {
+    const clock = new ManualClock();
+    const answer = readBody(upload(10).request, LIMIT, new ByteBudget(LIMIT), clock);
+    clock.advance(120_000);
+    expect(await answer).toMatchObject({ ok: false, error: { status: 408, code: "body_timeout" } });
   });
 
   test("is refused at once when it was announced to be longer than one may be", async () => {
