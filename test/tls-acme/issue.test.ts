@@ -71,11 +71,17 @@ describe.skipIf(lacksPart("pebble"))("An order", () => {
     site.answerFrom(kept.store);
     await using front = startFront(site.pebble);
     const options = { ...site.options, directoryUrl: front.directoryUrl, caPem: front.caPem };
-    for (const email of ["a@mail.example", "b@mail.example", "b@mail.example"])
+    const contacts = () =>
+      [...front.payloads(/sign-me-up/), ...front.payloads(/my-account/)].flatMap(
+        (payload) => (payload as { contact?: string[] }).contact ?? [],
+      );
+    for (const email of ["a@mail.example", "b@mail.example"])
       await issueCertificate(["mail.example"], kept.store, { ...options, email }, { signal });
-    const told = [...front.payloads(/sign-me-up/), ...front.payloads(/my-account/)];
-    const contacts = told.flatMap((payload) => (payload as { contact?: string[] }).contact ?? []);
-    expect(contacts).toEqual(["mailto:a@mail.example", "mailto:b@mail.example"]);
+    // A request whose nonce is refused comes twice.
+    const told = contacts();
+    expect([...new Set(told)]).toEqual(["mailto:a@mail.example", "mailto:b@mail.example"]);
+    await issueCertificate(["mail.example"], kept.store, { ...options, email: "b@mail.example" }, { signal });
+    expect(contacts()).toEqual(told);
     expect((await kept.store.account(front.directoryUrl))?.email).toBe("b@mail.example");
   });
 
