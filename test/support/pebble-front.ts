@@ -30,7 +30,7 @@ export interface PebbleFront extends AsyncDisposable {
   requests: string[];
   /** How many nonces the CA has refused. */
   refusedNonces(): number;
-  /** Requests' bodies that were signed, with their payload read, by path. */
+  /** Payloads of the signed requests on a path, but for those whose nonce the CA refused: they come again. */
   payloads(path: RegExp): unknown[];
 }
 
@@ -50,7 +50,7 @@ export function startFront(pebble: Pebble, back?: FrontAddress): PebbleFront {
   const rewrites: { path: RegExp; change: (body: string) => string }[] = [];
   const requests: string[] = [];
   let refusedNonces = 0;
-  const payloads: { path: string; payload: unknown }[] = [];
+  let payloads: { path: string; payload: unknown }[] = [];
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: back?.port ?? 0,
@@ -59,11 +59,8 @@ export function startFront(pebble: Pebble, back?: FrontAddress): PebbleFront {
       const { pathname } = new URL(request.url);
       requests.push(`${request.method} ${pathname}`);
       const body = request.method === "POST" ? await request.text() : undefined;
-      if (body !== undefined) {
-        const { payload } = JSON.parse(body) as { payload: string };
-        const text = Buffer.from(payload, "base64url").toString();
-        payloads.push({ path: pathname, payload: text === "" ? undefined : JSON.parse(text) });
-      }
+      const entry = { path: pathname, payload: body === undefined ? undefined : payloadOf(body) };
+      if (body !== undefined) payloads.push(entry);
       const fault = faults.findLast(({ path, times }) => path.test(pathname) && times !== 0);
       if (fault !== undefined) {
         if (fault.times !== undefined) fault.times--;
@@ -84,7 +81,10 @@ export function startFront(pebble: Pebble, back?: FrontAddress): PebbleFront {
       const text = rewrites
         .filter(({ path }) => path.test(pathname))
         .reduce((changed, { change }) => change(changed), await answer.text());
-      if (text.includes("error:badNonce")) refusedNonces++;
+      if (text.includes("error:badNonce")) {
+        refusedNonces++;
+        payloads = payloads.filter((other) => other !== entry);
+      }
       const headers = new Headers(answer.headers);
       headers.delete("content-length");
       return new Response(request.method === "HEAD" ? null : text, { status: answer.status, headers });
@@ -103,4 +103,11 @@ export function startFront(pebble: Pebble, back?: FrontAddress): PebbleFront {
       await server.stop(true);
     },
   };
+}
+
+/** What a request in JWS (RFC 8555 §6.2) carries; `undefined` for a POST-as-GET. */
+function payloadOf(body: string): unknown {
+  const { payload } = JSON.parse(body) as { payload: string };
+  const text = Buffer.from(payload, "base64url").toString();
+  return text === "" ? undefined : JSON.parse(text);
 }
