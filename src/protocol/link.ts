@@ -94,6 +94,8 @@ export interface RelayCodec {
   ping(wallMs: number): void;
   drain(reason: string, timeoutMs: number): void;
   refreshModels(reason: string): void;
+  /** Hands over at once what waits for the end of the turn; before a connection is closed. */
+  flush?(): void;
   /** Absent where a lost connection is a lost worker. */
   readonly resumption?: Resumption;
 }
@@ -146,6 +148,8 @@ export interface WorkerCodec {
   respond(request: LinkRequest): ResponseWriter;
   pong(load: number, timestampMs: number | undefined): void;
   models(models: string[], load: number): void;
+  /** Hands over at once what waits for the end of the turn; before a connection is closed. */
+  flush?(): void;
   /** Absent where a lost connection is the end of the session. */
   readonly continuation?: Continuation;
 }

@@ -286,6 +286,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
         drain_timeout_secs: Math.ceil(timeoutMs / 1_000),
       }),
     refreshModels: (reason) => channel.sendJson(FRAME.control, 0, { type: "models_refresh", reason }),
+    flush: () => channel.flush(),
     resumption: {
       sessionId,
       suspend: () => channel.detach(),

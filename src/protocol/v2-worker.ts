@@ -224,6 +224,7 @@ export function createV2WorkerCodec(
     },
     models: (models, load) =>
       channel.sendJson(FRAME.control, 0, { type: "models_update", models, current_load: load }),
+    flush: () => channel.flush(),
     continuation: {
       suspend() {
         asking = undefined;

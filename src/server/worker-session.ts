@@ -129,6 +129,7 @@ export class WorkerSession {
   /** Closes the link from this side. */
   close(code: number, reason: string): void {
     if (this.#closed) return;
+    this.codec.flush?.();
     // A close reason has room for 123 bytes (RFC 6455 §5.5).
     this.#socket.close(
       code,

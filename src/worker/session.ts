@@ -119,6 +119,7 @@ class LinkSession implements Session {
     if (kind === "ended" || this.#closing !== undefined) return;
     if (kind === "dialing" || kind === "suspended") return this.#cut(this.#endOf(code, reason));
     this.#closing = { code, reason };
+    this.#codec?.flush?.();
     this.#limit(CLOSE_TIMEOUT_MS, () => this.#cut(this.#endOf(code, reason)));
     this.#dial.close(code, reason);
   }
