@@ -31,6 +31,9 @@ interface Sent {
   bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** What keeping a message takes beside its bytes (183 measured), so that many small ones are not free. */
+const KEPT_COST = 192;
+
 /** Room that is allocated at once; small frames share it. */
 const SLAB_BYTES = 32 * 1024;
 
@@ -73,7 +76,7 @@ export class Channel {
     return this.#received;
   }
 
-  /** Bytes that were sent and that the other end may not have. */
+  /** Bytes that are held for messages that were sent and that the other end may not have. */
   get unacked(): number {
     return this.#unacked;
   }
@@ -107,7 +110,7 @@ export class Channel {
     this.flush();
     if (!Number.isSafeInteger(theirCount) || theirCount < this.#acknowledged || theirCount > this.#written) {
       throw new ProtocolError(
-        `Cannot go on after frame ${theirCount}: ${this.#acknowledged} to ${this.#written} are possible`,
+        `Cannot go on after ${theirCount} frames: ${this.#acknowledged} to ${this.#written} are possible`,
         CLOSE.protocol,
       );
     }
@@ -170,11 +173,11 @@ export class Channel {
     this.#from = this.#to;
     if (this.#written > (this.#kept.at(-1)?.last ?? this.#acknowledged)) {
       this.#kept.push({ last: this.#written, bytes });
-      this.#unacked += bytes.length;
+      this.#unacked += bytes.length + KEPT_COST;
     }
     this.#carrier?.send(bytes);
     if (this.#unacked <= V2_UNACKED_LIMIT) return;
-    const message = `Cannot send more: ${this.#unacked} bytes are not acknowledged`;
+    const message = `Cannot send more: ${this.#unacked} bytes wait for acknowledgement`;
     this.#options.overflowed(new ProtocolError(message, CLOSE.flow));
   }
 
@@ -210,13 +213,13 @@ export class Channel {
   }
 
   #acknowledgedBy(payload: Uint8Array): void {
-    const count =
-      payload.length === 8
-        ? Number(Buffer.from(payload.buffer, payload.byteOffset, 8).readBigUInt64BE())
-        : -1;
-    if (count < this.#acknowledged || count > this.#written) {
+    if (payload.length !== 8)
+      throw new ProtocolError("Cannot read an acknowledgement: it has eight bytes", CLOSE.protocol);
+    const count = Number(Buffer.from(payload.buffer, payload.byteOffset, 8).readBigUInt64BE());
+    const sent = this.#kept.at(-1)?.last ?? this.#acknowledged;
+    if (count < this.#acknowledged || count > sent) {
       throw new ProtocolError(
-        `Cannot take an acknowledgement of frame ${count}: ${this.#written} were sent`,
+        `Cannot take an acknowledgement of ${count} frames: ${this.#acknowledged} to ${sent} are possible`,
         CLOSE.protocol,
       );
     }
@@ -228,7 +231,7 @@ export class Channel {
     let done = 0;
     for (const { last, bytes } of this.#kept) {
       if (last > count) break;
-      this.#unacked -= bytes.length;
+      this.#unacked -= bytes.length + KEPT_COST;
       done++;
     }
     if (done > 0) this.#kept.splice(0, done);
