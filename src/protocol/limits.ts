@@ -22,6 +22,8 @@ export const V2_WINDOW = 256 * 1024;
 /** Bounds of the window that a peer may announce. */
 export const V2_MIN_WINDOW = 16 * 1024;
 export const V2_MAX_WINDOW = 64 * 1024 * 1024;
+/** Body bytes that a peer may have allowed and not seen yet: what fits into a credit frame. */
+export const V2_MAX_CREDIT = 0xffff_ffff;
 /** Sent and not acknowledged: bodies wait above the first, the link ends above the second. */
 export const V2_UNACKED_PAUSE = 8 * 1024 * 1024;
 export const V2_UNACKED_LIMIT = 64 * 1024 * 1024;

@@ -21,7 +21,7 @@ import {
   textList,
   type Fields,
 } from "./v1.ts";
-import { creditOf, jsonFields, V2_VERSION, windowField, writeTime } from "./v2.ts";
+import { addCredit, creditOf, jsonFields, V2_VERSION, windowField, writeTime } from "./v2.ts";
 import { tokenCounts } from "./token-counts.ts";
 
 /** A request that the worker holds. */
@@ -134,8 +134,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
   function credit(number: number, bytes: number): void {
     const held = heldAt(number);
     if (held === undefined) return;
-    held.credit += bytes;
-    if (!Number.isSafeInteger(held.credit)) throw new ProtocolError("Cannot take so much credit", CLOSE.flow);
+    held.credit = addCredit(held.credit, bytes);
     sendBody(held);
   }
 
@@ -295,6 +294,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
         greeting.attach(carrier);
         greeting.sendJson(FRAME.resumed, 0, { received: channel.received });
         channel.resume(carrier, theirCount, () => greeting.flush());
+        sendPaused();
       },
     },
   };

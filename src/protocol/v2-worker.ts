@@ -20,8 +20,9 @@ interface Arriving {
   fields: Fields;
   id: string;
   parts: Uint8Array[];
-  /** Bytes of the body that are still to come, and that have come since the last credit. */
+  /** Bytes of the body that are still to come, that may come now, and that have come since the last credit. */
   missing: number;
+  granted: number;
   uncredited: number;
 }
 
@@ -53,6 +54,8 @@ export function createV2WorkerCodec(
   const paused = new Set<V2Writer>();
 
   function frame(type: number, number: number, payload: Uint8Array<ArrayBuffer>): void {
+    if (asking !== undefined && type !== FRAME.resumed && type !== FRAME.refused)
+      throw new ProtocolError("Cannot take a frame before the session goes on", CLOSE.protocol);
     switch (type) {
       case FRAME.credit:
         return credit(number, payload);
@@ -72,8 +75,7 @@ export function createV2WorkerCodec(
       case FRAME.resumed:
         return resumed(jsonFields(payload, "a resumption"));
       case FRAME.refused:
-        asking = undefined;
-        return events.refused?.(optionalText(jsonFields(payload, "a refusal"), "reason") ?? "");
+        return refused(jsonFields(payload, "a refusal"));
       default:
         return;
     }
@@ -81,7 +83,8 @@ export function createV2WorkerCodec(
 
   function credit(number: number, payload: Uint8Array): void {
     const writer = writers.get(number);
-    writer?.grant(creditOf(payload));
+    if (writer === undefined) return mustBeOver(number);
+    writer.grant(creditOf(payload));
   }
 
   function request(number: number, fields: Fields): void {
@@ -90,7 +93,7 @@ export function createV2WorkerCodec(
     lastNumber = number;
     const id = textField(fields, "request_id");
     const missing = countField(fields, "body_bytes");
-    const begun: Arriving = { fields, id, parts: [], missing, uncredited: 0 };
+    const begun: Arriving = { fields, id, parts: [], missing, granted: window, uncredited: 0 };
     numbers.set(id, number);
     if (missing === 0) complete(number, begun);
     else arriving.set(number, begun);
@@ -98,28 +101,33 @@ export function createV2WorkerCodec(
 
   function body(number: number, payload: Uint8Array): void {
     const begun = arriving.get(number);
-    if (begun === undefined) return neverAsked(number);
+    if (begun === undefined) return mustBeOver(number);
     begun.missing -= payload.length;
     if (begun.missing < 0)
-      throw new ProtocolError("Cannot take more of a body than was announced", CLOSE.flow);
+      throw new ProtocolError("Cannot take more of a body than was announced", CLOSE.protocol);
+    begun.granted -= payload.length;
+    if (begun.granted < 0)
+      throw new ProtocolError("Cannot take more of a body than there is room for", CLOSE.flow);
+    if (payload.length === 0) return;
     begun.parts.push(payload);
     begun.uncredited += payload.length;
     if (begun.uncredited < window / 2 || begun.missing === 0) return;
     channel.sendCredit(number, begun.uncredited);
+    begun.granted += begun.uncredited;
     begun.uncredited = 0;
   }
 
   function bodyEnded(number: number): void {
     const begun = arriving.get(number);
-    if (begun === undefined) return neverAsked(number);
+    if (begun === undefined) return mustBeOver(number);
     if (begun.missing > 0)
       throw new ProtocolError("Cannot take a body that is shorter than announced", CLOSE.protocol);
     arriving.delete(number);
     complete(number, begun);
   }
 
-  /** Taken back meanwhile, as a rule. */
-  function neverAsked(number: number): void {
+  /** A frame for a request that is over, or was taken back meanwhile, is skipped. */
+  function mustBeOver(number: number): void {
     if (number > 0 && number <= lastNumber) return;
     throw new ProtocolError(`Cannot take a frame for request ${number}: there was none`, CLOSE.protocol);
   }
@@ -140,7 +148,7 @@ export function createV2WorkerCodec(
   function cancel(number: number, fields: Fields): void {
     const id = arriving.get(number)?.id ?? writers.get(number)?.id;
     arriving.delete(number);
-    if (id === undefined) return;
+    if (id === undefined) return mustBeOver(number);
     writers.get(number)?.drop();
     numbers.delete(id);
     events.cancel(id, cancelReason(fields["reason"]));
@@ -180,6 +188,12 @@ export function createV2WorkerCodec(
     events.resumed?.();
   }
 
+  function refused(fields: Fields): void {
+    if (asking === undefined) throw new ProtocolError("Cannot be refused: nobody has asked", CLOSE.protocol);
+    asking = undefined;
+    events.refused?.(optionalText(fields, "reason") ?? "");
+  }
+
   function sendPaused(): void {
     if (channel.unacked > V2_UNACKED_PAUSE) return;
     for (const writer of paused) writer.pump();
@@ -203,6 +217,7 @@ export function createV2WorkerCodec(
         window,
       }),
     respond(held) {
+      // Taken back before it was begun, if it is not there: there is nobody to answer.
       const number = numbers.get(held.id) ?? 0;
       numbers.delete(held.id);
       const writer = new V2Writer(held.id, number, theirWindow, channel, {
@@ -213,7 +228,8 @@ export function createV2WorkerCodec(
           writers.delete(number);
         },
       });
-      writers.set(number, writer);
+      if (number === 0) writer.drop();
+      else writers.set(number, writer);
       return writer;
     },
     pong(load, timestampMs) {

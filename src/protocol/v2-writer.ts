@@ -1,9 +1,10 @@
 import type { Channel } from "./channel.ts";
 import { FRAME } from "./frames.ts";
-import { CLOSE, V2_MAX_BODY, V2_UNACKED_PAUSE } from "./limits.ts";
+import { V2_MAX_BODY, V2_MAX_TEXT, V2_UNACKED_PAUSE } from "./limits.ts";
 import type { ResponseWriter } from "./link.ts";
-import { ProtocolError, type ResponseHead, type TokenCounts } from "./messages.ts";
+import type { ResponseHead, TokenCounts } from "./messages.ts";
 import { wireTokens } from "./token-counts.ts";
+import { addCredit } from "./v2.ts";
 
 /** What a writer tells of itself. */
 export interface WriterEvents {
@@ -48,18 +49,23 @@ export class V2Writer implements ResponseWriter {
 
   head(head: ResponseHead): void {
     if (this.#state !== "open") return;
+    const payload = Buffer.from(JSON.stringify({ status: head.status, headers: head.headers }));
+    if (payload.length > V2_MAX_TEXT) {
+      const message = `The backend's header fields take ${payload.length} bytes: ${V2_MAX_TEXT} are allowed`;
+      return this.fail(502, message, "worker_link_too_small");
+    }
     this.#state = "begun";
-    this.#channel.sendJson(FRAME.head, this.#number, { status: head.status, headers: head.headers });
+    this.#channel.send(FRAME.head, this.#number, payload);
   }
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.#state !== "begun" || bytes.length === 0) return;
+    if (this.#state !== "begun" || this.#ending !== undefined || bytes.length === 0) return;
     this.#waiting.push(bytes);
     this.pump();
   }
 
   end(tokens?: TokenCounts): void {
-    if (this.#state !== "begun") return;
+    if (this.#state !== "begun" || this.#ending !== undefined) return;
     this.#ending = { tokens };
     this.pump();
   }
@@ -81,9 +87,7 @@ export class V2Writer implements ResponseWriter {
   }
 
   grant(bytes: number): void {
-    this.#credit += bytes;
-    if (!Number.isSafeInteger(this.#credit))
-      throw new ProtocolError("Cannot take so much credit", CLOSE.flow);
+    this.#credit = addCredit(this.#credit, bytes);
     this.pump();
   }
 

@@ -2,7 +2,7 @@
  * What both ends of protocol v2 share besides its frames: the JSON in them. Fields that are not known are
  * skipped, optional ones are left out when absent.
  */
-import { CLOSE, V2_MAX_WINDOW, V2_MIN_WINDOW } from "./limits.ts";
+import { CLOSE, V2_MAX_CREDIT, V2_MAX_WINDOW, V2_MIN_WINDOW } from "./limits.ts";
 import { ProtocolError, type CancelReason } from "./messages.ts";
 import { optionalCount, type Fields } from "./v1.ts";
 
@@ -26,6 +26,15 @@ export function jsonFields(payload: Uint8Array, what: string): Fields {
 export function windowField(fields: Fields, fallback: number): number {
   const given = optionalCount(fields, "window") ?? fallback;
   return Math.min(Math.max(given, V2_MIN_WINDOW), V2_MAX_WINDOW);
+}
+
+/** Bytes of a body that may be sent, with what is granted now. @throws {ProtocolError} if that is too much */
+export function addCredit(credit: number, granted: number): number {
+  if (credit + granted <= V2_MAX_CREDIT) return credit + granted;
+  throw new ProtocolError(
+    `Cannot take a credit of ${granted} bytes beside ${credit}: ${V2_MAX_CREDIT} are allowed`,
+    CLOSE.flow,
+  );
 }
 
 /** @throws {ProtocolError} if there are not exactly four bytes */
