@@ -12,6 +12,9 @@ export type BodyResult = { ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: fa
 
 const EMPTY = new Uint8Array(0);
 
+/** Time for which the rest of a refused body is read. */
+const LINGER_MS = 10_000;
+
 /** Bodies that are announced as no longer than this are collected by the runtime. */
 const AT_ONCE = 64 * 1024;
 
@@ -32,7 +35,10 @@ export async function readBody(
   const { body } = request;
   if (body === null) return { ok: true, bytes: EMPTY };
   const declared = declaredLength(request);
-  if (declared !== undefined && declared > limit) return refused(tooLarge(limit));
+  if (declared !== undefined && declared > limit) {
+    discard(body.getReader(), clock);
+    return refused(tooLarge(limit));
+  }
   if (declared !== undefined && declared <= AT_ONCE) return readAtOnce(request, declared, budget, clock);
   // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
   const reader = new BodyReader(body, limit, budget, clock);
@@ -63,6 +69,24 @@ async function readAtOnce(
   } finally {
     timer.cancel();
   }
+}
+
+/**
+ * Reads on for a while after a refusal and throws away what comes: a client, or a proxy, that is still
+ * writing when the connection is closed never sees the answer (RFC 9112 §9.6).
+ */
+function discard(reader: ByteReader, clock: Clock): void {
+  const timer = clock.after(LINGER_MS, () => void reader.cancel().catch(() => {}));
+  const readOn = async (): Promise<void> => {
+    try {
+      while (!(await reader.read()).done);
+    } catch {
+      // The client has left, or its time is over.
+    } finally {
+      timer.cancel();
+    }
+  };
+  void readOn();
 }
 
 /** The part of a stream's reader that is used; the platform's type libraries disagree on the rest. */
@@ -144,7 +168,9 @@ class BodyReader {
 
   #giveUp(error: ClientError): BodyResult {
     this.#budget.give(this.#received);
-    this.#stop();
+    this.#parts = [];
+    if (this.#late) this.#stop();
+    else discard(this.#reader, this.#clock);
     return refused(error);
   }
 

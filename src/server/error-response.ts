@@ -10,7 +10,7 @@ export function errorResponse(error: ClientError, dialect: Dialect, requestId: s
     "x-modelrelay-error": error.origin,
   };
   if (error.retryAfterSecs !== undefined) headers["retry-after"] = String(error.retryAfterSecs);
-  // The rest of the body is not read, so that nothing can follow it (RFC 9110 §15.5.9 and §15.5.14).
-  if (error.status === 408 || error.status === 413) headers["connection"] = "close";
+  // The rest of the body is not read, so that nothing can follow it (RFC 9110 §15.5.9).
+  if (error.status === 408) headers["connection"] = "close";
   return new Response(errorBody(dialect, error, requestId), { status: error.status, headers });
 }
