@@ -67,10 +67,15 @@ async function writeAll(asked: Exchange, parts: Buffer[]): Promise<void> {
   asked.end();
 }
 
-describe("A client that stops reading", () => {
+const V1 = ["--max-concurrency=64", "--link-version=v1"];
+const V2 = ["--max-concurrency=256", "--link-version=auto"];
+/** With the request's own body, which is held as well. */
+const WINDOW = 257 * 1024;
+
+describe("A client that stops reading, over v1,", () => {
   test("holds nobody up while 50 MB wait for it, and gets all of them when it reads again", async () => {
     await using backend = await startFakeBackend(["m"]);
-    await using fleet = await startFleet(backend.url, { worker: ["--max-concurrency=64"] });
+    await using fleet = await startFleet(backend.url, { worker: V1 });
     const { client, asked } = await stall(fleet, backend);
     const before = fleet.relay.memory().now;
     const received = client.received;
@@ -103,7 +108,7 @@ describe("A client that stops reading", () => {
     await using backend = await startFakeBackend(["m"]);
     await using fleet = await startFleet(backend.url, {
       serve: ["--max-response-buffer=4MiB"],
-      worker: ["--max-concurrency=64"],
+      worker: V1,
     });
     const { client, asked } = await stall(fleet, backend);
     const others = await startOthers(fleet, backend);
@@ -116,4 +121,47 @@ describe("A client that stops reading", () => {
     const load = await fleet.health((health) => health["requests_in_flight"] === 0);
     expect([load["bytes_held"], load["workers_connected"]]).toEqual([0, 1]);
   }, 30_000);
+});
+
+describe("A client that stops reading, over v2,", () => {
+  test("costs its window and no more, slows its backend, and gets everything when it reads again", async () => {
+    await using backend = await startFakeBackend(["m"]);
+    await using fleet = await startFleet(backend.url, { worker: V2 });
+    const { client, asked } = await stall(fleet, backend);
+    const big = bigEvents();
+    let written = false;
+    const writing = writeAll(asked, big).then(() => (written = true));
+    for (let round = 0; round < 2; round++) {
+      expect(await Promise.all(await startOthers(fleet, backend))).toEqual(Array(OTHERS).fill("exact"));
+    }
+    const { bytes_held: held } = await fleet.health<{ bytes_held: number }>(() => true);
+    expect({ held: held <= WINDOW, written }).toEqual({ held: true, written: false });
+
+    client.resume();
+    const body = await client.answer();
+    await writing;
+    expect(hash([body])).toBe(hash([Buffer.from(event("first")), ...big]));
+    expect((await fleet.health(() => true))["bytes_held"]).toBe(0);
+  }, 30_000);
+
+  test("200 of them cost 200 windows, and one that reads is not held up", async () => {
+    await using backend = await startFakeBackend(["m"]);
+    await using fleet = await startFleet(backend.url, { worker: V2 });
+    const before = fleet.relay.memory().now;
+    const stalled: { client: RawClient; asked: Exchange }[] = [];
+    for (let count = 0; count < 200; count++) stalled.push(await stall(fleet, backend));
+    // More than the kernel's buffers and the runtime's take for a client that does not read.
+    const part = Buffer.from(event(textOf(1, 60_000)));
+    const parts = Array.from({ length: 160 }, () => part);
+    for (const { asked } of stalled) void writeAll(asked, parts);
+    const others = await startOthers(fleet, backend);
+    expect(await Promise.all(others)).toEqual(Array(OTHERS).fill("exact"));
+    const { bytes_held: held } = await fleet.health<{ bytes_held: number }>(() => true);
+    expect(held).toBeLessThanOrEqual(200 * WINDOW);
+    // 200 windows are 50 MiB; what a message of the link is cut from may come on top.
+    expect((fleet.relay.memory().peak - before) / MIB).toBeLessThan(192);
+    for (const { client } of stalled) client.leave("reset");
+    await fleet.health((health) => health["requests_in_flight"] === 0);
+    expect((await fleet.health(() => true))["bytes_held"]).toBe(0);
+  }, 60_000);
 });
