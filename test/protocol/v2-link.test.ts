@@ -1,23 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { V2_MAX_BODY, V2_WINDOW } from "../../src/protocol/limits.ts";
+import type { ResponseWriter } from "../../src/protocol/link.ts";
+import { forSeeds } from "../fuzz/random.ts";
 import { V2Pair, type Answer } from "./v2-pair.ts";
 
 const OK = { status: 200, headers: {} };
-
-/** A generator of numbers in [0, 1) that is the same in each run (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
-function bytesOf(length: number, random: () => number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, () => Math.floor(random() * 256));
-}
 
 function bodyOf(answer: Answer): Buffer {
   return Buffer.concat(answer.body);
@@ -52,7 +39,7 @@ describe("A v2 link", () => {
   });
 
   test("lets a response go as far as its window while its client does not read, and others all the way", () => {
-    const pair = new V2Pair({ reading: false });
+    const pair = new V2Pair({ reading: () => false });
     const stalled = pair.ask("stalled");
     const moving = pair.ask("moving");
     pair.deliver();
@@ -78,7 +65,7 @@ describe("A v2 link", () => {
   });
 
   test("tells a writer when there is room again", async () => {
-    const pair = new V2Pair({ reading: false });
+    const pair = new V2Pair({ reading: () => false });
     pair.ask("r1");
     pair.deliver();
     const writer = pair.writers.get("r1")!;
@@ -103,68 +90,47 @@ describe("A v2 link", () => {
   });
 
   test("goes on after cuts at any moment, and every byte arrives once and in order", () => {
-    for (let seed = 1; seed <= 60; seed++) {
-      const random = seeded(seed);
-      const pair = new V2Pair({
-        split: (bytes) => {
-          const at = Math.floor(random() * bytes.length);
-          return [bytes.slice(0, at), bytes.slice(at)].filter((part) => part.length > 0);
-        },
-      });
-      const wanted = new Map<string, Uint8Array>();
+    forSeeds(60, (random, seed) => {
+      const pair = new V2Pair({ split: (bytes) => random.split(bytes) });
+      const wanted = new Map<string, Uint8Array<ArrayBuffer>>();
       const sent = new Map<string, number>();
-      const uploads = new Map<string, Uint8Array>();
+      const uploads = new Map<string, Uint8Array<ArrayBuffer>>();
+      /** Writes so much more of an answer, and its end with the last of it. */
+      const write = (id: string, writer: ResponseWriter, length: number): void => {
+        const whole = wanted.get(id)!;
+        const from = sent.get(id);
+        if (from === undefined) writer.head(OK);
+        const to = Math.min(whole.length, (from ?? 0) + length);
+        writer.body(whole.slice(from ?? 0, to));
+        if (to === whole.length) writer.end();
+        sent.set(id, to);
+      };
       for (let turn = 0; turn < 400; turn++) {
-        const dice = random();
-        if (dice < 0.05 && wanted.size < 12) {
+        const dice = random.below(100);
+        if (dice < 5 && wanted.size < 12) {
           const id = `r${wanted.size}`;
-          wanted.set(id, bytesOf(Math.floor(random() * 3 * V2_MAX_BODY), random));
-          uploads.set(id, bytesOf(Math.floor(random() * 2 * V2_MAX_BODY), random));
+          wanted.set(id, random.bytes(random.below(3 * V2_MAX_BODY)));
+          uploads.set(id, random.bytes(random.below(2 * V2_MAX_BODY)));
           pair.ask(id, uploads.get(id));
-        } else if (dice < 0.5) {
-          const open = [...pair.writers.entries()].filter(([, writer]) => !writer.finished);
-          const [id, writer] = open[Math.floor(random() * open.length)] ?? [];
-          if (id === undefined || writer === undefined) continue;
-          const whole = wanted.get(id)!;
-          const at = sent.get(id) ?? -1;
-          if (at < 0) writer.head(OK);
-          const from = Math.max(at, 0);
-          const to = Math.min(whole.length, from + Math.floor(random() * 20_000));
-          writer.body(whole.slice(from, to));
-          if (to === whole.length) writer.end();
-          sent.set(id, to);
-        } else if (dice < 0.52) pair.cut();
+        } else if (dice < 50) {
+          const open = [...pair.writers].filter(([, writer]) => !writer.finished);
+          if (open.length > 0) write(...random.pick(open), random.below(20_000));
+        } else if (dice < 52) pair.cut();
         else pair.step();
       }
       pair.cut();
       pair.deliver();
-      for (const [id, writer] of pair.writers) {
-        if (writer.finished) continue;
-        const at = sent.get(id) ?? -1;
-        if (at < 0) writer.head(OK);
-        writer.body(wanted.get(id)!.slice(Math.max(at, 0)));
-        writer.end();
-      }
+      for (const [id, writer] of pair.writers) if (!writer.finished) write(id, writer, Infinity);
       pair.deliver();
       expect(pair.errors).toEqual([]);
+      expect(pair.resumptions).toBeGreaterThan(0);
       expect(pair.requests.map(({ id }) => id)).toEqual([...wanted.keys()]);
-      for (const request of pair.requests)
-        expect(Buffer.compare(request.body, uploads.get(request.id)!)).toBe(0);
+      for (const { id, body } of pair.requests) expect(Buffer.compare(body, uploads.get(id)!)).toBe(0);
       for (const [id, bytes] of wanted) {
         const answer = pair.answers.get(id)!;
-        expect({
-          seed,
-          id,
-          ending: answer.ending,
-          same: Buffer.compare(bodyOf(answer), bytes) === 0,
-        }).toEqual({
-          seed,
-          id,
-          ending: "ended",
-          same: true,
-        });
+        const same = Buffer.compare(bodyOf(answer), bytes) === 0;
+        expect({ seed, id, ending: answer.ending, same }).toEqual({ seed, id, ending: "ended", same: true });
       }
-      expect(pair.resumptions).toBeGreaterThan(0);
-    }
+    });
   });
 });

@@ -21,8 +21,8 @@ export interface PairOptions {
   window?: number;
   /** Cuts what one end sends into messages; whole as it came if absent. */
   split?: (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>[];
-  /** Whether the relay takes what it is given at once, as a client does that reads. */
-  reading?: boolean;
+  /** Whether a client takes what it is given at once; all of them if absent. */
+  reading?: (id: string) => boolean;
 }
 
 type Message = Uint8Array<ArrayBuffer>;
@@ -183,7 +183,7 @@ export class V2Pair {
       head: (id, head) => void (answerTo(id).status = head.status),
       body: (id, bytes) => {
         answerTo(id).body.push(Buffer.from(bytes));
-        if (this.#options.reading !== false) this.relay.consumed(id, bytes.length);
+        if (this.#options.reading?.(id) !== false) this.relay.consumed(id, bytes.length);
       },
       end: (id, tokens) => {
         const answer = answerTo(id);
