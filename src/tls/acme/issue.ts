@@ -4,7 +4,9 @@ import { AcmeError } from "./error.ts";
 import { OrderRun } from "./order.ts";
 import { caName } from "./transport.ts";
 import type { AcmeOptions, Order } from "./types.ts";
-import { pairMatches, readCertificate, type KeyPair } from "../certificate.ts";
+import { checkPair, coversName, pairMatches, readCertificate, type KeyPair } from "../certificate.ts";
+import { messageOf, Problem } from "../../base/errors.ts";
+import { certificateBlocks } from "../../base/pem.ts";
 import type { CertificateStore, PendingOrder } from "../store/store.ts";
 
 /** Refusals that say nothing about `replaces`: the same order without it would fare no better. */
@@ -13,6 +15,7 @@ const NOT_ABOUT_REPLACES = new Set([
   "badNonce",
   "caa",
   "invalidProfile",
+  "notUnderstood",
   "rateLimited",
   "rejectedIdentifier",
   "timeout",
@@ -21,6 +24,9 @@ const NOT_ABOUT_REPLACES = new Set([
   "untrusted",
   "userActionRequired",
 ]);
+
+/** Public CAs send two to four. OpenSSL's clients take 100 KB, and each handshake carries them all. */
+const MAX_CHAIN = 16;
 
 export interface IssueExtra {
   /** `CertificateFacts.ariId` of the certificate that the new one is for (RFC 9773 §5). */
@@ -112,6 +118,7 @@ class Issue {
         await this.#drop("its certificate has been there for long");
         continue;
       }
+      await this.#refuseUseless(pair);
       await this.#store.saveCertificate(this.#domain, pair);
       await this.#store.dropPendingOrder(this.#domain);
       return pair;
@@ -165,7 +172,10 @@ class Issue {
       order = await this.#placeOrder();
     } catch (error) {
       // A refusal means that there is no order; after anything else nobody knows.
-      if (error instanceof AcmeError && !/^(timeout|unreachable|serverInternal|http5\d\d)$/.test(error.type))
+      if (
+        error instanceof AcmeError &&
+        !/^(timeout|unreachable|notUnderstood|serverInternal|http5\d\d)$/.test(error.type)
+      )
         await this.#store.dropPendingOrder(this.#domain);
       throw error;
     }
@@ -205,7 +215,7 @@ class Issue {
   async #look(url: string): Promise<Order | undefined> {
     try {
       const where = { doing: orderFor(this.#names), names: this.#names };
-      return (await this.#session.get<Order>(url, where)).value;
+      return (await this.#session.order(url, where)).value;
     } catch (error) {
       // RFC 8555 says nothing of an order that is gone; CAs answer 404, which comes as malformed.
       if (error instanceof AcmeError && /^(malformed|http404|http410)$/.test(error.type)) return undefined;
@@ -229,6 +239,32 @@ class Issue {
   async #drop(reason: string): Promise<undefined> {
     this.#session.options.log.info("Dropping an order", { domain: this.#domain, reason });
     await this.#store.dropPendingOrder(this.#domain);
+  }
+
+  /**
+   * Keeps what is served from being replaced by something worse. One that is not valid yet is taken: a
+   * clock that is behind is set by and by, and the clients' are right.
+   *
+   * @throws {AcmeError} which makes the next try wait: it would order again and get the same
+   */
+  async #refuseUseless(pair: KeyPair): Promise<void> {
+    try {
+      const { notBefore } = readCertificate(pair.chainPem);
+      const { names } = checkPair(pair, Math.max(this.#session.options.clock.wall(), notBefore));
+      const missing = this.#names.find((name) => !coversName(names, name));
+      const length = certificateBlocks(pair.chainPem).length;
+      if (missing !== undefined) throw new Problem(`it is not for ${missing}`);
+      if (length > MAX_CHAIN) throw new Problem(`its chain has ${length} certificates`);
+    } catch (cause) {
+      await this.#drop("its certificate is of no use");
+      const why = messageOf(cause).replace(/^Cannot use the certificate: /, "");
+      throw new AcmeError(`Cannot ${orderFor(this.#names)}: the CA sent one that is of no use: ${why}`, {
+        type: "wrongCertificate",
+        action: `Check this machine's clock, which says ${new Date(this.#session.options.clock.wall()).toISOString()}; if it is right, tell the CA's operators`,
+        permanent: true,
+        cause,
+      });
+    }
   }
 
   /** Whether a certificate that was issued long ago had better be replaced than taken up. */

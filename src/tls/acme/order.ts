@@ -1,6 +1,6 @@
 import { orderFor, type AcmeSession } from "./session.ts";
 import { AcmeError } from "./error.ts";
-import type { Answer, Authorization, Challenge, Order } from "./types.ts";
+import type { Answer, Authorization, Order } from "./types.ts";
 import type { CertificateStore } from "../store/store.ts";
 import { wait } from "../../base/wait.ts";
 
@@ -40,7 +40,7 @@ export class OrderRun {
    * @throws {AcmeError} if the CA refuses; the order can be gone on with unless it is invalid
    */
   async finish(order: Order): Promise<string> {
-    const look: Look<Order> = () => this.#session.get<Order>(order.url, this.#where());
+    const look: Look<Order> = () => this.#session.order(order.url, this.#where());
     let current = order;
     if (current.status === "pending") {
       await this.#authorize(current);
@@ -68,8 +68,8 @@ export class OrderRun {
     const answered: string[] = [];
     try {
       const checks = await Promise.allSettled(
-        order.authorizations.map(async (url) => {
-          const look: Look<Authorization> = () => this.#session.get<Authorization>(url, this.#where());
+        [...new Set(order.authorizations)].map(async (url) => {
+          const look: Look<Authorization> = () => this.#session.authorization(url, this.#where());
           const { value: authorization } = await look();
           if (authorization.status === "pending") await this.#answer(authorization, answered);
           return this.#until(look, ({ status }) => status !== "pending");
@@ -87,7 +87,7 @@ export class OrderRun {
 
   async #answer(authorization: Authorization, answered: string[]): Promise<void> {
     const name = authorization.identifier.value;
-    const challenge = httpChallenge(authorization);
+    const [challenge] = authorization.challenges;
     if (challenge === undefined) {
       throw new AcmeError(`Cannot ${orderFor(this.#names)}: the CA offers no check of ${name} over port 80`, {
         type: "noHttpChallenge",
@@ -103,8 +103,10 @@ export class OrderRun {
 
   #failure(refused: Authorization[]): AcmeError {
     const failed = refused.map(({ status, identifier, challenges }) => {
-      const challenge = challenges.find(({ error }) => error !== undefined);
-      const problem = challenge?.error ?? { detail: `the check of the name is ${status}` };
+      const challenge = challenges.find(({ error }) => typeof error === "object" && error !== null);
+      const problem = (challenge?.error as object | undefined) ?? {
+        detail: `the check of the name is ${status}`,
+      };
       return {
         problem: { ...problem, identifier },
         address: challenge?.validationRecord?.at(-1)?.addressUsed,
@@ -139,8 +141,4 @@ export class OrderRun {
       delay = retryAfterMs ?? next;
     }
   }
-}
-
-function httpChallenge(authorization: Authorization): Challenge | undefined {
-  return authorization.challenges.find(({ type }) => type === "http-01");
 }

@@ -223,6 +223,9 @@ function explain(problem: AcmeProblem, context: ProblemContext): Explanation {
         : "the CA has trouble of its own";
     return { cause: `${cause} (HTTP ${problem.status})`, action: WAIT };
   }
+  if (problem.type === "" && problem.status === 0) {
+    return { cause: "the CA calls it invalid", action: "Nothing: another order is placed by itself" };
+  }
   const what = problem.type === "" ? `HTTP ${problem.status}` : problem.type;
   return { cause: `the CA refused it (${what})`, action: "See what the CA says" };
 }

@@ -1,12 +1,23 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { axios, Client, crypto } from "acme-client";
+import type { z } from "zod";
 import { version } from "../../base/build-info.ts";
 import { messageOf, Problem } from "../../base/errors.ts";
 import { readBody, type Directory } from "./directory.ts";
 import { AcmeError } from "./error.ts";
 import { explainProblem, readProblem, type AcmeProblem, type ProblemContext } from "./problem.ts";
 import { caName, exchange, type Reply, type Route } from "./transport.ts";
-import type { AcmeOptions, Answer, Challenge, Order } from "./types.ts";
+import {
+  authorizationSchema,
+  orderListSchema,
+  orderSchema,
+  understood,
+  type AcmeOptions,
+  type Answer,
+  type Authorization,
+  type Challenge,
+  type Order,
+} from "./types.ts";
 import { parseRetryAfter } from "../../base/retry-after.ts";
 import type { StoredAccount } from "../store/store.ts";
 
@@ -114,7 +125,9 @@ export class AcmeSession {
       // there is nothing to change. By then the address is known.
       if (this.#accountUrl() === undefined) throw error;
     }
-    return this.#client.getAccountUrl();
+    const accountUrl = this.#accountUrl();
+    if (accountUrl !== undefined) return accountUrl;
+    throw notUnderstood(doing, new Error("the account's address is missing"));
   }
 
   /** Tells the CA another e-mail address. */
@@ -146,7 +159,7 @@ export class AcmeSession {
     let page: string | undefined = account.value.orders;
     // An account with more pages than that has orders of years.
     for (let pages = 0; page !== undefined && pages < 100; pages++) {
-      const list: Answer<{ orders?: string[] }> = await this.get(page, where);
+      const list: Answer<z.infer<typeof orderListSchema>> = await this.#get(orderListSchema, page, where);
       orders.push(...(list.value.orders ?? []));
       page = /<([^>]+)>\s*;\s*rel="?next\b/.exec(list.headers["link"] ?? "")?.[1];
     }
@@ -160,15 +173,25 @@ export class AcmeSession {
       ...(profile === undefined ? {} : { profile }),
       ...(replaces === undefined ? {} : { replaces }),
     };
-    return (await this.#run({ doing: orderFor(names), names }, (client) => client.createOrder(body))).value;
+    const placed = await this.#run({ doing: orderFor(names), names }, async (client) =>
+      understood(orderSchema, await client.createOrder(body)),
+    );
+    return placed.value;
   }
 
-  /** Reads an order, an authorization or a list at the CA (POST-as-GET, RFC 8555 §6.3). */
-  async get<T extends object>(url: string, where: Where): Promise<Answer<T & { url: string }>> {
-    const { value, ...rest } = await this.#run(where, (client) =>
-      client.getOrder({ url } as Parameters<Client["getOrder"]>[0]),
+  order(url: string, where: Where): Promise<Answer<Order>> {
+    return this.#get(orderSchema, url, where);
+  }
+
+  authorization(url: string, where: Where): Promise<Answer<Authorization>> {
+    return this.#get(authorizationSchema, url, where);
+  }
+
+  /** Reads something at the CA (POST-as-GET, RFC 8555 §6.3). */
+  #get<T>(schema: z.ZodType<T>, url: string, where: Where): Promise<Answer<T>> {
+    return this.#run(where, async (client) =>
+      understood(schema, await client.getOrder({ url } as Parameters<Client["getOrder"]>[0])),
     );
-    return { value: value as unknown as T & { url: string }, ...rest };
   }
 
   /** What is to be answered to a challenge on port 80. */
@@ -188,10 +211,12 @@ export class AcmeSession {
   /** Hands in the request for a certificate with the names and the key. */
   async finalize(order: Order, names: readonly string[], keyPem: string): Promise<Answer<Order>> {
     const [, csr] = await crypto.createCsr({ altNames: [...names] }, keyPem);
-    const { value, ...rest } = await this.#run({ doing: orderFor(names), names }, (client) =>
-      client.finalizeOrder(order as Parameters<Client["finalizeOrder"]>[0], csr),
+    return this.#run({ doing: orderFor(names), names }, async (client) =>
+      understood(
+        orderSchema,
+        await client.finalizeOrder(order as Parameters<Client["finalizeOrder"]>[0], csr),
+      ),
     );
-    return { value, ...rest };
   }
 
   /** The chain of an order that is valid, as PEM. */
@@ -272,13 +297,17 @@ export class AcmeSession {
       const { last } = context;
       if (last !== undefined && last.status >= 300)
         throw this.#explain(readProblem(readBody(last.body), last.status), undefined, where);
-      throw new AcmeError(`Cannot ${where.doing}: the CA's answer is not understood (${messageOf(error)})`, {
-        type: "malformed",
-        action: "Check that --acme-directory names a CA that speaks ACME (RFC 8555)",
-        cause: error,
-      });
+      throw notUnderstood(where.doing, error);
     }
   }
+}
+
+function notUnderstood(doing: string, cause: unknown): AcmeError {
+  return new AcmeError(`Cannot ${doing}: the CA's answer is not understood (${messageOf(cause)})`, {
+    type: "notUnderstood",
+    action: "Check that --acme-directory names a CA that speaks ACME (RFC 8555)",
+    cause,
+  });
 }
 
 /** How an order is called in messages. */

@@ -1,5 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import { errorCode, messageOf, Problem } from "../../base/errors.ts";
+import { oneLine } from "../../base/one-line.ts";
 import { certificateBlocks } from "../../base/pem.ts";
 import { describeTlsFailure } from "../../base/tls-failure.ts";
 import { AcmeError } from "./error.ts";
@@ -8,6 +9,10 @@ import { AcmeError } from "./error.ts";
 const REQUEST_MS = 30_000;
 /** A chain of certificates has some 10 KB; what is longer is no answer of a CA. */
 const MAX_REPLY_BYTES = 1024 * 1024;
+
+/** Directories of some CAs have moved; none has moved often. */
+const MAX_REDIRECTS = 5;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** How to get to a CA. */
 export interface Route {
@@ -82,15 +87,30 @@ async function send(
   caPem: string | undefined,
   signal: AbortSignal,
 ): Promise<Reply> {
-  const response = await fetch(url, {
-    method,
-    signal,
-    // A signed request names its own URL, so that it cannot be sent to another one.
-    redirect: method === "GET" ? "follow" : "manual",
-    ...(headers === undefined ? {} : { headers }),
-    ...(body === undefined ? {} : { body }),
-    ...(caPem === undefined ? {} : { tls: { ca: caPem } }),
-  });
+  const ask = (address: string): Promise<Response> =>
+    fetch(address, {
+      method,
+      signal,
+      redirect: "manual",
+      ...(headers === undefined ? {} : { headers }),
+      ...(body === undefined ? {} : { body }),
+      ...(caPem === undefined ? {} : { tls: { ca: caPem } }),
+    });
+  let response = await ask(url);
+  // A signed request names its own URL, so that it cannot be sent to another one.
+  if (method !== "GET") return readReply(url, response);
+  for (let at = url, left = MAX_REDIRECTS; REDIRECTS.has(response.status); left--) {
+    const location = response.headers.get("location") ?? "";
+    void response.body?.cancel();
+    at = left > 0 && URL.canParse(location, at) ? new URL(location, at).href : "";
+    // What came over plain HTTP could be anybody's, and asking there shows an address behind the firewall.
+    if (!at.startsWith("https://")) throw strayRedirect(url, location, left);
+    response = await ask(at);
+  }
+  return readReply(url, response);
+}
+
+async function readReply(url: string, response: Response): Promise<Reply> {
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;
@@ -109,6 +129,15 @@ async function send(
     headers: Object.fromEntries(response.headers),
     body: text + decoder.decode(),
   };
+}
+
+function strayRedirect(url: string, location: string, left: number): AcmeError {
+  const why = left > 0 ? `to "${oneLine(location, 100)}", which is no https:// address` : "round and round";
+  return new AcmeError(`Cannot ask the CA at ${caName(url)}: it redirects ${why}`, {
+    type: "notAcme",
+    action: "Give the address of the CA's directory itself with --acme-directory",
+    permanent: true,
+  });
 }
 
 /** The runtime takes anything for certificates, and then says that it cannot connect. */
