@@ -12,11 +12,17 @@ export async function keepCertificates(
   parts: Omit<KeeperParts, "onChange"> & { onChange: (identities: readonly Identity[]) => void },
 ): Promise<CertificateSource> {
   await parts.store.prove();
-  const onChange = () => parts.onChange(identities());
+  let opened = false;
+  // What is there from the start is for the caller to ask for, once and whole: each change of a hundred
+  // domains would open the port anew.
+  const onChange = () => {
+    if (opened) parts.onChange(identities());
+  };
   const keepers = domains.map((domain) => new DomainKeeper(domain, { ...parts, onChange }));
   const identities = () =>
     keepers.map((keeper) => keeper.identity).filter((identity) => identity !== undefined);
   for (const keeper of keepers) await keeper.open();
+  opened = true;
   return {
     identities,
     reports: () => keepers.map((keeper) => keeper.report),

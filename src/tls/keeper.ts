@@ -9,6 +9,7 @@ import {
   nextStep,
   stateAfterAnswer,
   stateAfterFailure,
+  dueAtOnce,
   stateFor,
   type Step,
 } from "./renewal.ts";
@@ -76,7 +77,8 @@ export class DomainKeeper {
     await this.#look();
     const { lastError, waitAsked, nextTryAt: tryAt = 0 } = this.#state;
     const { clock, log } = this.#parts;
-    const fresh = (lastError?.at ?? 0) + FRESH_FAILURE_MS > clock.wall();
+    const age = clock.wall() - (lastError?.at ?? 0);
+    const fresh = age >= 0 && age < FRESH_FAILURE_MS;
     // Whoever restarts has as a rule mended what was wrong; only a wait that the CA asked for stands.
     this.#impatient = !fresh && waitAsked !== true;
     if (!this.#impatient && lastError !== undefined && tryAt > clock.wall()) {
@@ -259,7 +261,8 @@ export class DomainKeeper {
     const impatient = this.#impatient;
     this.#impatient = false;
     try {
-      await this.#orderAlone({ impatient, force: () => false });
+      const ordered = await this.#orderAlone({ impatient, force: () => false });
+      if (ordered && this.#nextStep(true).kind === "order") throw dueAtOnce(this.#facts);
     } catch (error) {
       if (!this.#closing.signal.aborted) await this.#failed(error);
     }

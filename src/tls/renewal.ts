@@ -1,3 +1,4 @@
+import { Problem } from "../base/errors.ts";
 import type { CertificateFacts } from "./certificate.ts";
 import { nextTryAt, renewalTime, type RenewalInfo, type RenewalWindow } from "./policy.ts";
 import type { CertificateState } from "./store/store.ts";
@@ -20,15 +21,23 @@ export interface Situation {
   nowMs: number;
 }
 
+/** No wait that is chosen here is longer: a week and a day that a CA asks for, and a minute of chance. */
+const LONGEST_WAIT_MS = 9 * 86_400_000;
+
+/** Whether a wait still holds. One that is far too long was written before the clock was set back. */
+function holds(until: number | undefined, nowMs: number): until is number {
+  return until !== undefined && until > nowMs && until - nowMs <= LONGEST_WAIT_MS;
+}
+
 /** Decides what a domain needs; what failed is not tried before its time. */
 export function nextStep({ facts, state, directoryUrl, nowMs }: Situation): Step {
   const why = needOf({ facts, state, directoryUrl, nowMs });
   if (why !== undefined) {
     const { nextTryAt: until } = state;
-    return until !== undefined && until > nowMs ? { kind: "wait", until } : { kind: "order", why };
+    return holds(until, nowMs) ? { kind: "wait", until } : { kind: "order", why };
   }
   const ariId = facts?.ariId;
-  if (ariId !== undefined && (state.ari?.retryAt ?? 0) <= nowMs) return { kind: "ask", ariId };
+  if (ariId !== undefined && !holds(state.ari?.retryAt, nowMs)) return { kind: "ask", ariId };
   const moments = [state.renewAt, ariId === undefined ? undefined : state.ari?.retryAt];
   return { kind: "wait", until: Math.min(...moments.filter((moment) => moment !== undefined)) };
 }
@@ -91,7 +100,11 @@ export function stateAfterAnswer(
   const { ari: before, ...rest } = state;
   return {
     ...rest,
-    ari: { ...info, checkedAt: nowMs, retryAt: Math.max(info.retryAt, nowMs + LEAST_ARI_MS) },
+    ari: {
+      ...info,
+      checkedAt: nowMs,
+      retryAt: Math.min(Math.max(info.retryAt, nowMs + LEAST_ARI_MS), nowMs + LONGEST_WAIT_MS),
+    },
     ...(!isSameWindow(before, info) && { renewAt: chooseRenewal(facts, info, random) }),
   };
 }
@@ -127,4 +140,15 @@ export function stateAfterFailure(
     ...(retryAtMs !== undefined && { waitAsked: true }),
     lastError: { at: nowMs, ...lastError },
   };
+}
+
+/** A certificate that is due as soon as it is there would be ordered again and again without a pause. */
+export function dueAtOnce(facts: CertificateFacts | undefined): Problem {
+  const until = new Date(facts?.notAfter ?? 0).toISOString();
+  return new Problem(
+    `Cannot rest on the new certificate: it ends at ${until}, and is to be renewed already`,
+    {
+      action: "Check this machine's clock; if it is right, have the CA issue certificates for a longer time",
+    },
+  );
 }

@@ -36,7 +36,7 @@ export async function keepSelfSigned(parts: SelfSignedParts): Promise<Certificat
     await using _ = await store.lock(SELF_SIGNED);
     const kept = await store.certificate(SELF_SIGNED);
     const known = kept && readCertificate(kept.chainPem);
-    if (kept !== undefined && known !== undefined && renewalTime(known, undefined, 0) > clock.wall()) {
+    if (kept !== undefined && known !== undefined && !isDue(known)) {
       if (names.every((name) => known.names.includes(name))) return { pair: kept, facts: known };
     }
     const options = { names, nowMs: clock.wall() };
@@ -45,10 +45,15 @@ export async function keepSelfSigned(parts: SelfSignedParts): Promise<Certificat
     return { pair: made, facts: readCertificate(made.chainPem) };
   }
 
+  /** One that is not valid yet was made before the clock was set back. */
+  function isDue(certificate: CertificateFacts): boolean {
+    const now = clock.wall();
+    return certificate.notBefore > now || renewalTime(certificate, undefined, 0) <= now;
+  }
+
   function watch(): void {
-    const renewAt = renewalTime(facts, undefined, 0);
-    timer = clock.after(timerMs(clock.wall(), renewAt), () => {
-      if (renewAt > clock.wall()) watch();
+    timer = clock.after(timerMs(clock.wall(), renewalTime(facts, undefined, 0)), () => {
+      if (!isDue(facts)) watch();
       else void renew().finally(watch);
     });
   }

@@ -134,6 +134,45 @@ describe("Keeping a certificate", () => {
     expect(authority.orders).toEqual([]);
   });
 
+  test("tells nobody one by one of what the store has from the start", async () => {
+    const domains = ["a.example.com", "b.example.com", "c.example.com"];
+    const now = clock.wall();
+    for (const name of domains) {
+      const made = makeCertificate({ names: [name], notBefore: now - DAY_MS, notAfter: now + 80 * DAY_MS });
+      await store.saveCertificate(name, made);
+    }
+    const { source, served } = await keep(new TestAuthority(), domains);
+    await settle();
+    expect(source.identities()).toHaveLength(3);
+    expect(served).toEqual([]);
+  });
+
+  test("does not order one after the other where each is due as soon as it is there", async () => {
+    const authority = new TestAuthority();
+    authority.lifetimeMs = -60_000;
+    const { source } = await keep(authority);
+    await settle();
+    expect(authority.orders).toHaveLength(1);
+    expect(source.reports()[0]?.lastError?.message).toStartWith("Cannot rest on the new certificate");
+    await pass(30_000);
+    expect(authority.orders).toHaveLength(1);
+  });
+
+  test("tries again although the clock was set back by years after a failure", async () => {
+    const now = clock.wall();
+    const later = now + 9 * 365 * DAY_MS;
+    await store.saveState(DOMAIN, {
+      failures: 3,
+      waitAsked: true,
+      nextTryAt: later + HOUR_MS,
+      lastError: { at: later, message: "The CA is down" },
+    });
+    const authority = new TestAuthority();
+    await keep(authority);
+    await settle();
+    expect(authority.orders).toHaveLength(1);
+  });
+
   test("renews as soon as it wakes after a sleep past the end", async () => {
     const authority = new TestAuthority();
     await keep(authority);

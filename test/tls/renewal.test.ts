@@ -41,6 +41,14 @@ describe("The next step for a domain", () => {
     expect(step({ ...failed, nextTryAt: NOW })).toEqual({ kind: "order", why: "renewal" });
   });
 
+  test("heeds no wait that only a clock can have made that was set back since", () => {
+    const failed = { ...resting, renewAt: NOW, failures: 1, nextTryAt: NOW + 8 * DAY };
+    expect(step(failed).kind).toBe("wait");
+    expect(step({ ...failed, nextTryAt: NOW + 400 * DAY }).kind).toBe("order");
+    const ari = { checkedAt: NOW, retryAt: NOW + 400 * DAY, start: 0, end: 0 };
+    expect(step({ ...resting, ari }).kind).toBe("ask");
+  });
+
   test("is to ask the CA when it may be asked, and else to wait for what comes first", () => {
     expect(step(resting)).toEqual({ kind: "ask", ariId: "a.b" });
     const asked = { ...resting, ari: { checkedAt: NOW, retryAt: NOW + 6 * HOUR, start: 0, end: 0 } };

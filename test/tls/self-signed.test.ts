@@ -5,9 +5,13 @@ import { connect } from "node:tls";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../src/base/errors.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
 import { pinOf } from "../../src/base/pin.ts";
 import { checkPair, type KeyPair } from "../../src/tls/certificate.ts";
 import { machineNames, renewSelfSigned, selfSignedPair } from "../../src/tls/self-signed.ts";
+import { keepSelfSigned, SELF_SIGNED } from "../../src/tls/self-signed-source.ts";
+import { openStore } from "../../src/tls/store/store.ts";
 
 const DAY = 86_400_000;
 const NAMES = ["localhost", "relay.lan", "127.0.0.1", "::1", "fd00::12"];
@@ -203,5 +207,24 @@ describe("A machine's names", () => {
     const nowMs = Date.now();
     const names = machineNames();
     expect(checkPair(selfSignedPair({ names, nowMs }), nowMs).names).toEqual(names);
+  });
+});
+
+describe("Keeping a self-signed certificate", () => {
+  test("makes one anew that was made before the clock was set back, with the same key", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "self-signed-"));
+    try {
+      const store = openStore(dir, systemClock);
+      const future = selfSignedPair({ names: ["relay.lan"], nowMs: Date.now() + 3 * 365 * DAY });
+      await store.saveCertificate(SELF_SIGNED, future);
+      const parts = { names: ["relay.lan"], store, clock: systemClock, log: silentLog, onChange() {} };
+      const source = await keepSelfSigned(parts);
+      const { chainPem, keyPem } = source.identities()[0]!;
+      await source.close();
+      const facts = checkPair({ chainPem, keyPem }, Date.now());
+      expect(facts.pin).toBe(pinOf(new X509Certificate(future.chainPem).raw));
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 });
