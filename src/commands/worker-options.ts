@@ -128,7 +128,7 @@ export const workerOptions = defineOptions({
   },
   linkVersion: {
     env: "LINK_VERSION",
-    default: "v1",
+    default: "auto",
     hint: "VERSION",
     help: "Newest version of the link to the relay; auto for the newest that both ends speak",
     schema: oneOf(["auto", "v1"]),

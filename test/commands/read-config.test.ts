@@ -59,7 +59,7 @@ describe("Settings", () => {
       backendApiKey: undefined,
       models: { all: true, names: [] },
       maxConcurrency: 1,
-      linkVersion: "v1",
+      linkVersion: "auto",
       workerName: "gpu-box",
       provider: "local",
       firstByteTimeoutMs: 0,
