@@ -7,8 +7,19 @@ import {
   V2_UNACKED_PAUSE,
   V2_WINDOW,
 } from "../../src/protocol/limits.ts";
-import { RelayEnd, WINDOW, WorkerEnd } from "../fuzz/ends.ts";
-import { ackFrame, creditFrame, jsonFrame, REGISTER, requestFrame, type Taken } from "../fuzz/wire.ts";
+import { errorOf, RelayEnd, WINDOW, WorkerEnd } from "../fuzz/ends.ts";
+import {
+  ackFrame,
+  creditFrame,
+  frameOf,
+  headFrame,
+  joined,
+  jsonFrame,
+  REGISTER,
+  requestFrame,
+  type Taken,
+} from "../fuzz/wire.ts";
+import { frameBytes } from "./v2-exchange.ts";
 import { V2Pair } from "./v2-pair.ts";
 
 const CLIENTS = 200;
@@ -128,6 +139,22 @@ describe("Flow control of answers", () => {
     }
   });
 
+  test("lets a worker send what was granted, and ends its link for one byte more", () => {
+    const relay = new RelayEnd();
+    relay.ask("r1");
+    relay.frames();
+    relay.codec.receive(headFrame(1));
+    relay.codec.receive(frameOf(FRAME.body, 1, new Uint8Array(WINDOW)));
+    relay.codec.consumed("r1", WINDOW / 2 - 1);
+    expect(relay.frames()).toEqual([]);
+    relay.codec.consumed("r1", 11);
+    const granted = WINDOW / 2 + 10;
+    expect(joined(relay.frames().map(frameBytes))).toEqual(creditFrame(1, granted));
+    relay.codec.receive(frameOf(FRAME.body, 1, new Uint8Array(granted)));
+    const error = errorOf(relay.codec, frameOf(FRAME.body, 1, new Uint8Array(1)));
+    expect(error?.closeCode).toBe(CLOSE.flow);
+  });
+
   test("goes on with a backend when what it gave is acknowledged", async () => {
     const worker = new WorkerEnd();
     open(worker, 1);
@@ -170,6 +197,19 @@ describe("Flow control of uploads", () => {
     const frames = relay.frames();
     expect(bodyBytes(frames)).toEqual(new Map([[7, 3 * WINDOW - 1_000]]));
     expect(frames.at(-1)).toMatchObject({ type: FRAME.end, request: 7 });
+  });
+
+  test("lets a relay send what was granted, and ends its link for one byte more", () => {
+    const worker = new WorkerEnd();
+    worker.codec.receive(requestFrame(1, 10 * WINDOW));
+    worker.codec.receive(frameOf(FRAME.body, 1, new Uint8Array(WINDOW / 2 - 1)));
+    expect(worker.frames()).toEqual([]);
+    worker.codec.receive(frameOf(FRAME.body, 1, new Uint8Array(11)));
+    const granted = WINDOW / 2 + 10;
+    expect(joined(worker.frames().map(frameBytes))).toEqual(creditFrame(1, granted));
+    // What came is granted anew, so that a whole window is.
+    const error = errorOf(worker.codec, frameOf(FRAME.body, 1, new Uint8Array(WINDOW + 1)));
+    expect(error?.closeCode).toBe(CLOSE.flow);
   });
 
   test("keeps no more of them for replay than the limit, and goes on when they are acknowledged", () => {
