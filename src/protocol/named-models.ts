@@ -12,27 +12,49 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 const COLON = 0x3a;
 const COMMA = 0x2c;
+const LETTER_T = 0x74;
+const LETTER_F = 0x66;
 /** What may stand before the text: white space, byte order marks, and the NULs of wide characters. */
 const BEFORE_TEXT = new Set([0x20, 0x0a, 0x0d, 0x09, 0xef, 0xbb, 0xbf, 0xfe, 0xff, 0x00]);
 
 const decoder = new TextDecoder();
 
-/**
- * The values of all members of the outermost object that some reader takes for "model", in their order;
- * `undefined` stands for one that is no string. Empty if the text is no object. The text is scanned and
- * not checked: what comes before a mistake in it is still found.
- */
+/** What a scan of a JSON text finds among the members of its outermost object. */
+export interface ScannedBody {
+  /**
+   * The values of all members that some reader takes for "model", in their order; `undefined` stands for
+   * one that is no string.
+   */
+  models: (string | undefined)[];
+  /** The last "stream", if that is true or false. */
+  stream: boolean | undefined;
+  /** The object is closed, and nothing but white space follows. */
+  whole: boolean;
+}
+
+/** As `scanBody`, for whoever asks for the models alone. */
 export function namedModels(json: Uint8Array): (string | undefined)[] {
-  const models: (string | undefined)[] = [];
+  return scanBody(json).models;
+}
+
+/**
+ * Looks through a JSON text without parsing it: a hundred times as fast for one of a megabyte, as strings
+ * are passed over by looking for their ends. The text is not checked: what comes before a mistake in it is
+ * still found. Finds nothing if it is no object.
+ */
+export function scanBody(json: Uint8Array): ScannedBody {
+  const found: ScannedBody = { models: [], stream: undefined, whole: false };
+  const { models } = found;
   let at = 0;
   while (BEFORE_TEXT.has(json[at] ?? -1)) at++;
-  if (json[at] !== OPEN_BRACE) return models;
+  if (json[at] !== OPEN_BRACE) return found;
   // UTF-16 or UTF-32: not looked into, but Python's reader, for one, would take it.
-  if (json[at + 1] === 0 || json[at - 1] === 0) return [undefined];
+  if (json[at + 1] === 0 || json[at - 1] === 0) return { ...found, models: [undefined] };
   let depth = 0;
   let expectsName = false;
   /** A member's name has come, and its value not yet. */
   let expectsModel = false;
+  let expectsStream = false;
   for (; at < json.length; at++) {
     const byte = json[at] ?? 0;
     switch (byte) {
@@ -48,8 +70,9 @@ export function namedModels(json: Uint8Array): (string | undefined)[] {
         const ended = depth === 0 || (depth === 1 && byte === COMMA);
         if (!ended) break;
         if (expectsModel) models.push(undefined);
-        if (depth === 0) return models;
+        if (depth === 0) return { ...found, whole: isBlank(json, at + 1) };
         expectsModel = false;
+        expectsStream = false;
         expectsName = true;
         break;
       }
@@ -58,9 +81,12 @@ export function namedModels(json: Uint8Array): (string | undefined)[] {
         break;
       case QUOTE: {
         const end = stringEnd(json, at);
-        if (end === undefined) return models;
+        if (end === undefined) return found;
         if (depth === 1 && expectsName) {
-          expectsModel = textOf(json, at, end)?.toLowerCase() === "model";
+          const name = textOf(json, at, end);
+          expectsModel = name?.toLowerCase() === "model";
+          expectsStream = name === "stream";
+          if (expectsStream) found.stream = undefined;
         } else if (depth === 1 && expectsModel) {
           models.push(textOf(json, at, end));
           expectsModel = false;
@@ -68,11 +94,22 @@ export function namedModels(json: Uint8Array): (string | undefined)[] {
         at = end - 1;
         break;
       }
+      case LETTER_T:
+      case LETTER_F:
+        // The first letter of the value: no other one has it.
+        if (expectsStream && depth === 1) found.stream = byte === LETTER_T;
+        expectsStream &&= depth !== 1;
+        break;
       default:
         break;
     }
   }
-  return models;
+  return found;
+}
+
+function isBlank(json: Uint8Array, from: number): boolean {
+  for (let at = from; at < json.length; at++) if (!BEFORE_TEXT.has(json[at] ?? -1)) return false;
+  return true;
 }
 
 /** Index behind the closing quote of the string that begins at `start`. */

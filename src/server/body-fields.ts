@@ -1,4 +1,4 @@
-import { namedModels } from "../protocol/named-models.ts";
+import { namedModels, scanBody } from "../protocol/named-models.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 
 /** What the relay has to know of a body to route it. */
@@ -6,6 +6,12 @@ export interface BodyFields {
   model: string;
   streaming: boolean;
 }
+
+/**
+ * A larger body is not parsed to find its model: a megabyte of images takes 3 ms to parse, and 0.1 ms to
+ * look through (2026-11). What is wrong inside it is then the backend's to say.
+ */
+const SCANNED_ABOVE = 32 * 1024;
 
 const decoder = new TextDecoder();
 
@@ -26,6 +32,13 @@ export async function bodyFields(
 }
 
 function jsonFields(body: Uint8Array<ArrayBuffer>, streamsByDefault: boolean): BodyFields | ClientError {
+  if (body.length > SCANNED_ABOVE) {
+    const { models, stream, whole } = scanBody(body);
+    const [model] = models;
+    if (whole && models.length === 1 && model !== undefined && model.trim() !== "")
+      return { model, streaming: stream ?? streamsByDefault };
+    // Whatever is odd about it, the whole look finds the words for it.
+  }
   let parsed: unknown;
   const text = decoder.decode(body);
   try {

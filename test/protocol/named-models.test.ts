@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { namedModels } from "../../src/protocol/named-models.ts";
+import { namedModels, scanBody } from "../../src/protocol/named-models.ts";
 
 function named(json: string): (string | undefined)[] {
   return namedModels(new TextEncoder().encode(json));
@@ -48,5 +48,50 @@ describe("Models named in a body", () => {
     expect(named(`{"a":${"[".repeat(1_000_000)}${"]".repeat(1_000_000)},"model":"m"}`)).toEqual(["m"]);
     expect(named(`{"a":"${'\\"'.repeat(1_000_000)}","model":"m"}`)).toEqual(["m"]);
     expect(named(`{"a":"${"\\\\".repeat(1_000_000)}","model":"m"}`)).toEqual(["m"]);
+  });
+});
+
+describe("A scan of a body", () => {
+  const scan = (text: string) => scanBody(new TextEncoder().encode(text));
+
+  test("finds whether a stream is asked for as a parser would", () => {
+    const texts = [
+      '{"model":"m","stream":true}',
+      '{"stream" : false , "model":"m"}',
+      '{"stream":true,"stream":false,"model":"m"}',
+      '{"stream":true,"stream":"yes","model":"m"}',
+      '{"stream":null,"model":"m"}',
+      '{"stream":1,"model":"m"}',
+      '{"nested":{"stream":true},"model":"m"}',
+      '{"list":[{"stream":true}],"model":"m"}',
+      '{"text":"\\"stream\\":true","model":"m"}',
+      '{"str\\u0065am":true,"model":"m"}',
+      '{"Stream":true,"model":"m"}',
+      '{"other":true,"stream":[false],"model":"m"}',
+      '{"stream":{"stream":true},"model":"m"}',
+      '{"model":"m"}',
+    ];
+    for (const text of texts) {
+      const { stream } = JSON.parse(text) as { stream?: unknown };
+      expect({ text, ...scan(text) }).toEqual({
+        text,
+        models: ["m"],
+        stream: typeof stream === "boolean" ? stream : undefined,
+        whole: true,
+      });
+    }
+  });
+
+  test("sees that a body is not whole, or that something follows it", () => {
+    for (const text of [
+      '{"model":"m"',
+      '{"model":"m","text":"',
+      '{"model":"m"} {}',
+      '{"model":"m"}x',
+      "[]",
+      "",
+    ])
+      expect({ text, whole: scan(text).whole }).toEqual({ text, whole: false });
+    expect(scan(' {"model":"m"}\n').whole).toBe(true);
   });
 });
