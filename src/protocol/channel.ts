@@ -100,20 +100,22 @@ export class Channel {
   }
 
   /**
-   * Goes on over another carrier: sends again what the other end has not received.
+   * Goes on over another carrier, whether or not the present one is lost: sends again what the other end
+   * has not received. Nothing has changed if it throws.
    *
    * @param greet sends what has to come before anything else
    * @param theirCount counted frames that the other end says it has received
    * @throws {ProtocolError} if that cannot be
    */
   resume(carrier: ByteCarrier, theirCount: number, greet?: () => void): void {
-    this.flush();
     if (!Number.isSafeInteger(theirCount) || theirCount < this.#acknowledged || theirCount > this.#written) {
       throw new ProtocolError(
         `Cannot go on after ${theirCount} frames: ${this.#acknowledged} to ${this.#written} are possible`,
         CLOSE.protocol,
       );
     }
+    if (this.attached) this.detach();
+    this.flush();
     this.attach(carrier);
     this.#acknowledge(theirCount);
     greet?.();

@@ -126,6 +126,32 @@ describe("A channel", () => {
     expect(framesIn(end.out()).map(({ type }) => type)).toEqual([FRAME.resumed, FRAME.body]);
   });
 
+  test("goes on over another carrier while it has one, and sends nothing more over that", () => {
+    const end = new End();
+    const frame = frameOf(FRAME.body, 1, Buffer.alloc(4));
+    end.sendNumber(1);
+    end.out();
+    end.channel.receive(frame.slice(0, 9));
+    end.sendNumber(2);
+    const newer: Bytes[] = [];
+    end.channel.resume({ send: (message) => void newer.push(new Uint8Array(message)) }, 1);
+    expect(end.out()).toHaveLength(0);
+    expect(framesIn(joined(newer)).map(({ payload }) => payload[3])).toEqual([2]);
+    end.channel.receive(frame);
+    expect(end.taken).toHaveLength(1);
+  });
+
+  test("stays with the carrier that it has when it cannot go on over another", () => {
+    const end = new End();
+    const frame = frameOf(FRAME.body, 1, Buffer.alloc(4));
+    end.channel.receive(frame.slice(0, 9));
+    expect(() => end.channel.resume({ send() {} }, 1)).toThrow("0 to 0 are possible");
+    end.channel.receive(frame.slice(9));
+    expect(end.taken).toHaveLength(1);
+    end.sendNumber(1);
+    expect(end.numbers()).toEqual([1]);
+  });
+
   test("forgets the half of a frame that a lost carrier brought", () => {
     const end = new End();
     const frame = frameOf(FRAME.body, 1, Buffer.alloc(4));

@@ -8,6 +8,7 @@ import {
   isCounted,
   MAX_REQUEST_NUMBER,
 } from "../../src/protocol/frames.ts";
+import { responseHeadersForClient } from "../../src/protocol/headers.ts";
 import * as limits from "../../src/protocol/limits.ts";
 import { ProtocolError } from "../../src/protocol/messages.ts";
 import { frameOf, framesIn, joined, type Bytes, type Taken } from "../fuzz/wire.ts";
@@ -81,6 +82,15 @@ describe("The specification of v2", () => {
     const numbers = Object.keys(limits).filter((name) => typeof constants[name] === "number");
     expect(numbers.filter((name) => !listed.has(name) && !ofV1.includes(name))).toEqual([]);
     expect(V2).toContain(limits.V2_SUBPROTOCOL);
+  });
+
+  test("says how much of an answer's header fields is taken", () => {
+    expect(V2).toContain("takes the first 128, and\nno more than 32 KiB");
+    const many = Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`x-${index}`, ""]));
+    expect(Object.keys(responseHeadersForClient(many))).toHaveLength(128);
+    const long = (length: number) => ({ a: "x".repeat(length - 1), b: "" });
+    expect(responseHeadersForClient(long(32 * 1024 - 1))).toHaveProperty("b");
+    expect(responseHeadersForClient(long(32 * 1024))).not.toHaveProperty("b");
   });
 
   test("lists every close code with its name, and no other", () => {
