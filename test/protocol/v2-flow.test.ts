@@ -3,10 +3,14 @@ import { FRAME } from "../../src/protocol/frames.ts";
 import {
   CLOSE,
   V2_MAX_BODY,
+  V2_MAX_CREDIT,
+  V2_MAX_WINDOW,
+  V2_MIN_WINDOW,
   V2_UNACKED_LIMIT,
   V2_UNACKED_PAUSE,
   V2_WINDOW,
 } from "../../src/protocol/limits.ts";
+import { windowField } from "../../src/protocol/v2.ts";
 import { errorOf, RelayEnd, WINDOW, WorkerEnd } from "../fuzz/ends.ts";
 import {
   ackFrame,
@@ -155,6 +159,23 @@ describe("Flow control of answers", () => {
     expect(error?.closeCode).toBe(CLOSE.flow);
   });
 
+  test("sends no more of one long part than may wait for acknowledgement, and then the rest", () => {
+    const worker = new WorkerEnd();
+    open(worker, 1);
+    const part = 3 * V2_UNACKED_PAUSE;
+    worker.writers.get("r1")!.body(new Uint8Array(part));
+    const first = worker.frames();
+    expect(sumOf(bodyBytes(first))).toBeLessThanOrEqual(V2_UNACKED_PAUSE + V2_MAX_BODY);
+    let [frames, sent] = [1 + first.length, sumOf(bodyBytes(first))];
+    for (let round = 0; round < 3; round++) {
+      worker.codec.receive(ackFrame(frames));
+      const more = worker.frames();
+      frames += more.length;
+      sent += sumOf(bodyBytes(more));
+    }
+    expect(sent).toBe(part);
+  });
+
   test("goes on with a backend when what it gave is acknowledged", async () => {
     const worker = new WorkerEnd();
     open(worker, 1);
@@ -170,6 +191,15 @@ describe("Flow control of answers", () => {
     expect(writer.room()).toBeUndefined();
   });
 });
+
+/** With a worker that announces this window. */
+function relayTo(window: number): RelayEnd {
+  const relay = new RelayEnd(false);
+  const register = JSON.parse(Buffer.from(REGISTER.slice(8)).toString()) as object;
+  relay.codec.receive(jsonFrame(FRAME.control, 0, { ...register, window }));
+  relay.frames();
+  return relay;
+}
 
 /** A request with all the credit that there is. */
 function open(worker: WorkerEnd, number: number): void {
@@ -213,28 +243,24 @@ describe("Flow control of uploads", () => {
   });
 
   test("keeps no more of them for replay than the limit, and goes on when they are acknowledged", () => {
-    const relay = new RelayEnd(false);
-    const register = JSON.parse(Buffer.from(REGISTER.slice(8)).toString()) as object;
-    relay.codec.receive(jsonFrame(FRAME.control, 0, { ...register, window: V2_WINDOW }));
+    const relay = relayTo(V2_WINDOW);
     for (let index = 1; index <= CLIENTS; index++) relay.ask(`r${index}`, V2_WINDOW);
     const frames = relay.frames();
     const first = sumOf(bodyBytes(frames));
     expect(first).toBeGreaterThan(V2_UNACKED_PAUSE - V2_MAX_BODY);
     expect(first).toBeLessThan(V2_UNACKED_PAUSE + V2_MAX_BODY);
-    relay.codec.receive(ackFrame(frames.length));
+    relay.codec.receive(ackFrame(1 + frames.length));
     const second = sumOf(bodyBytes(relay.frames()));
     expect(second).toBeGreaterThan(V2_UNACKED_PAUSE - V2_MAX_BODY);
     expect(second).toBeLessThan(V2_UNACKED_PAUSE + V2_MAX_BODY);
   });
 
   test("goes on with them at once after a resumption that acknowledges them", () => {
-    const relay = new RelayEnd(false);
-    const register = JSON.parse(Buffer.from(REGISTER.slice(8)).toString()) as object;
-    relay.codec.receive(jsonFrame(FRAME.control, 0, { ...register, window: V2_WINDOW }));
+    const relay = relayTo(V2_WINDOW);
     for (let index = 1; index <= CLIENTS; index++) relay.ask(`r${index}`, V2_WINDOW);
-    const { length } = relay.frames();
+    const count = 1 + relay.frames().length;
     relay.codec.resumption!.suspend();
-    relay.codec.resumption!.resume({ send: (message) => void relay.sent.push(message as never) }, length);
+    relay.codec.resumption!.resume({ send: (message) => void relay.sent.push(message as never) }, count);
     expect(sumOf(bodyBytes(relay.frames()))).toBeGreaterThan(V2_UNACKED_PAUSE - V2_MAX_BODY);
   });
 
@@ -243,6 +269,34 @@ describe("Flow control of uploads", () => {
     pair.ask("r1", new Uint8Array(10 * SMALL_WINDOW + 3));
     pair.deliver();
     expect(pair.requests[0]?.body.length).toBe(10 * SMALL_WINDOW + 3);
+  });
+});
+
+describe("A window", () => {
+  for (const [given, taken] of [
+    [0, V2_MIN_WINDOW],
+    [V2_MIN_WINDOW - 1, V2_MIN_WINDOW],
+    [V2_MIN_WINDOW + 1, V2_MIN_WINDOW + 1],
+    [V2_MAX_WINDOW, V2_MAX_WINDOW],
+    [V2_MAX_WINDOW + 1, V2_MAX_WINDOW],
+    [undefined, V2_WINDOW],
+  ] as const) {
+    test(`of ${given ?? "no"} bytes is taken as one of ${taken}`, () => {
+      expect(windowField({ window: given }, V2_WINDOW)).toBe(taken);
+    });
+  }
+
+  test("of a worker holds back what the relay sends first", () => {
+    const relay = relayTo(1);
+    relay.ask("r1", 100_000);
+    expect(sumOf(bodyBytes(relay.frames()))).toBe(V2_MIN_WINDOW);
+  });
+
+  test("may be granted up to the largest credit, and no byte beyond", () => {
+    const relay = new RelayEnd();
+    relay.ask("r1");
+    expect(errorOf(relay.codec, creditFrame(1, V2_MAX_CREDIT - WINDOW))).toBeUndefined();
+    expect(errorOf(relay.codec, creditFrame(1, 1))?.closeCode).toBe(CLOSE.flow);
   });
 });
 
