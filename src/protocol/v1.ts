@@ -41,8 +41,9 @@ export function parseMessage(message: string | Uint8Array): { type: string; fiel
 }
 
 function wrong(fields: Fields, name: string, wanted: string): ProtocolError {
-  const type = String(fields["type"]).slice(0, 32);
-  return new ProtocolError(`Cannot read "${type}": "${name}" must be ${wanted}`, CLOSE.protocol);
+  const { type } = fields;
+  const what = typeof type === "string" ? `"${type.slice(0, 32)}"` : "a message";
+  return new ProtocolError(`Cannot read ${what}: "${name}" must be ${wanted}`, CLOSE.protocol);
 }
 
 export function textField(fields: Fields, name: string): string {

@@ -117,22 +117,22 @@ const OF_WORKERS: Offence[] = [
   {
     what: "sends a head without a status",
     frames: [jsonFrame(FRAME.head, 1, { headers: {} })],
-    message: '"status" must be a whole number',
+    message: 'Cannot read a message: "status" must be a whole number',
   },
   {
     what: "sends a head with a status of words",
     frames: [jsonFrame(FRAME.head, 1, { status: "200" })],
-    message: '"status" must be a whole number',
+    message: 'Cannot read a message: "status" must be a whole number',
   },
   {
     what: "fails without a code",
     frames: [jsonFrame(FRAME.fail, 1, { status: 502, message: "m" })],
-    message: '"code" must be a string',
+    message: 'Cannot read a message: "code" must be a string',
   },
   {
     what: "sends a control frame without a type",
     frames: [control({})],
-    message: '"type" must be a string',
+    message: 'Cannot read a message: "type" must be a string',
   },
   {
     what: "updates its models with numbers",
@@ -229,12 +229,12 @@ const OF_RELAYS: Offence[] = [
   {
     what: "sends a request without a path",
     frames: [jsonFrame(FRAME.request, 1, { request_id: "a", model: "m", method: "GET", body_bytes: 0 })],
-    message: '"path" must be a string',
+    message: 'Cannot read a message: "path" must be a string',
   },
   ...[-1, 1.5, "1", 2 ** 60].map((bytes) => ({
     what: `announces a body of ${JSON.stringify(bytes)} bytes`,
     frames: [jsonFrame(FRAME.request, 1, { request_id: "a", body_bytes: bytes })],
-    message: '"body_bytes" must be a whole number',
+    message: 'Cannot read a message: "body_bytes" must be a whole number',
   })),
   ...badJson([
     [FRAME.control, "a control frame"],
