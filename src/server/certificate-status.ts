@@ -17,8 +17,22 @@ export function certificateStatus(report: CertificateReport): object {
     ordering,
     renew_at: isoTime(renewAt),
     next_try_at: isoTime(nextTryAt),
-    last_error: lastError === undefined ? null : { ...lastError, at: isoTime(lastError.at) },
+    last_error: lastError === undefined ? null : outside(lastError),
   };
+}
+
+/** An error as strangers may read it. */
+function outside({ at, message, action }: NonNullable<CertificateReport["lastError"]>): object {
+  return {
+    message: withoutFolders(message),
+    ...(action !== undefined && { action: withoutFolders(action) }),
+    at: isoTime(at),
+  };
+}
+
+/** Leaves the last part of each path: where files lie is nobody's business who can ask for the status. */
+function withoutFolders(text: string): string {
+  return text.replaceAll(/(?:[A-Za-z]:\\|(?<![\w/:.])\/)(?:[^\s"'/\\]+[/\\])+/g, "…/");
 }
 
 function isoTime(ms: number | undefined): string | null {
@@ -38,14 +52,14 @@ export function certificateTroubles(report: CertificateReport, nowMs: number): s
   }
   if (lastError !== undefined && ordering !== true)
     troubles.push(
-      `the certificate of ${subject} could not be renewed: ${lastError.message}${tryText(nextTryAt)}`,
+      `the certificate of ${subject} could not be renewed: ${withoutFolders(lastError.message)}${tryText(nextTryAt)}`,
     );
   return troubles;
 }
 
 function missing({ subject, ordering, nextTryAt, lastError }: CertificateReport): string {
   if (lastError !== undefined)
-    return `there is no certificate for ${subject} yet: ${lastError.message}${tryText(nextTryAt)}`;
+    return `there is no certificate for ${subject} yet: ${withoutFolders(lastError.message)}${tryText(nextTryAt)}`;
   return ordering === true
     ? `the first certificate for ${subject} is being ordered`
     : `there is no certificate for ${subject} yet`;

@@ -79,13 +79,15 @@ export function createRelayApp(
   const proxies = createTrustedProxies(config.trustedProxy);
   let cors = new CorsPolicy(config.corsOrigin);
 
+  const addressOf = (request: Request, connection: Connection) =>
+    proxies.clientAddress(connection.address, request.headers);
   const connectWorker = (
     request: Request,
     target: { path: string; query: string },
     connection: Connection,
   ) => {
     const requestId = newRequestId();
-    const address = proxies.clientAddress(connection.address, request.headers);
+    const address = addressOf(request, connection);
     const ticket = admitWorker(request, target, address, admission, requestId);
     if (ticket instanceof Response) {
       // Throttled attempts come as fast as anybody likes to send them: the log must not grow with them.
@@ -109,6 +111,7 @@ export function createRelayApp(
     cors: () => cors,
     clients,
     isOurs: (value) => admission.isSecret(value) || clients.isKey(value),
+    addressOf,
     connectWorker,
     certificates,
   });

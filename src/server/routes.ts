@@ -45,6 +45,8 @@ export interface RoutesOptions {
   clients: ClientAdmission;
   /** Whether a value is one of the relay's own secrets, which never leave it. */
   isOurs: (value: string) => boolean;
+  /** The client's address, whatever proxies are in between. */
+  addressOf: (request: Request, connection: Connection) => string;
   /** Answers `GET /v1/worker/connect`; undefined once the connection is a WebSocket. */
   connectWorker: (request: Request, target: RequestTarget, connection: Connection) => Response | undefined;
   /** What is known of the relay's own certificates; none without TLS. */
@@ -59,7 +61,7 @@ export type Handler = (
 /** Finds who answers a request. Never throws and never rejects. */
 export function createRoutes(options: RoutesOptions): Handler {
   const { relay, clock, log } = options;
-  const streamCheck = createStreamCheck(clock);
+  const streamCheck = createStreamCheck(clock, options.addressOf);
 
   return async (request, connection) => {
     const given = request.headers.get("x-request-id");
@@ -75,7 +77,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         );
       if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
       if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
-      if (target.path === STREAM_CHECK_PATH) return streamCheck.stream(request, clientId);
+      if (target.path === STREAM_CHECK_PATH) return streamCheck.stream(request, connection, clientId);
       if (target.path === LINK_CHECK_PATH) return streamCheck.silence(request, connection, clientId);
       if (isApi(target.path)) {
         const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;

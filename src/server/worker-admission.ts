@@ -72,7 +72,7 @@ function digest(secret: string): Buffer {
 }
 
 /** An IPv6 host owns its /64, so that is what is counted; IPv4 addresses count one by one. */
-function networkOf(address: string): string {
+export function networkOf(address: string): string {
   if (!address.includes(":") || address.startsWith("::ffff:")) return address;
   const [left = "", right] = address.split("::", 2);
   const head = left.split(":");

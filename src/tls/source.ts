@@ -8,7 +8,7 @@ export interface Identity {
 
 /** What is known of one certificate, for `/health`, `/readyz` and `tls status`. Times in ms since the epoch. */
 export interface CertificateReport {
-  /** What it is kept for: a domain, or the name of a file. */
+  /** What it is kept for: a domain, or the first of its names. */
   subject: string;
   names: readonly string[];
   /** Absent while there is no certificate at all. */
