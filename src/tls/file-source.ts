@@ -1,5 +1,6 @@
 import { watchFiles, type WatchedFilesOptions } from "./watched-files.ts";
 import type { CertificateFacts, KeyPair } from "./certificate.ts";
+import { plainPair } from "./pem.ts";
 import type { CertificateSource, Identity } from "./source.ts";
 
 /**
@@ -20,7 +21,8 @@ export async function followFiles(
     identities: () => [identity(files.pair, files.facts)],
     reports: () => [
       {
-        subject: options.certFile,
+        // Not the path: strangers can ask for the status.
+        subject: files.facts.names[0] ?? "the certificate",
         names: files.facts.names,
         certificate: files.facts,
         ...(files.lastError !== undefined && { lastError: files.lastError }),
@@ -37,6 +39,7 @@ export async function followFiles(
   };
 }
 
+/** Without what editors and copying leave around the blocks, such as a byte order mark: the listener bears none. */
 function identity(pair: KeyPair, facts: CertificateFacts): Identity {
-  return { names: facts.names, ...pair };
+  return { names: facts.names, ...plainPair(pair) };
 }

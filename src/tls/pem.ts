@@ -1,9 +1,21 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { messageOf, Problem } from "../base/errors.ts";
+import { certificateBlocks } from "../base/pem.ts";
 
 /** The first private key of a text, with its first and last line. */
 export function keyBlock(text: string): string | undefined {
   return /-----BEGIN ([A-Z ]*PRIVATE KEY)-----[\s\S]*?-----END \1-----/.exec(text)?.[0];
+}
+
+/** Without remarks between the blocks, and with the line ends of PEM as everybody writes it. */
+export function plainPair({ chainPem, keyPem }: { chainPem: string; keyPem: string }): {
+  chainPem: string;
+  keyPem: string;
+} {
+  const lines = (blocks: string[]): string =>
+    blocks.map((block) => `${block.replaceAll("\r\n", "\n")}\n`).join("");
+  const key = keyBlock(keyPem);
+  return { chainPem: lines(certificateBlocks(chainPem)), keyPem: lines(key === undefined ? [] : [key]) };
 }
 
 /** Reads a private key that needs no passphrase. @throws {Problem} saying what the text is instead */

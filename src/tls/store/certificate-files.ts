@@ -4,7 +4,7 @@ import { certificateBlocks } from "../../base/pem.ts";
 import { readIfThere, writeWhole, type WriteTools } from "./atomic-file.ts";
 import { pairMatches, type KeyPair } from "../certificate.ts";
 import type { Log } from "../../base/log.ts";
-import { keyBlock } from "../pem.ts";
+import { plainPair } from "../pem.ts";
 import { setAside } from "./set-aside.ts";
 
 /** Key and chain in one file, so that they change together; HAProxy reads it as it is. */
@@ -55,7 +55,7 @@ export class CertificateFiles {
         action: "Give the certificate and the key that were made together",
       });
     }
-    const whole = normal(pair);
+    const whole = plainPair(pair);
     const text = whole.keyPem + whole.chainPem;
     await writeWhole(this.#tools, this.#path(COMBINED), text);
     await this.#copy(text, whole);
@@ -103,14 +103,6 @@ function matchingPair(text: string): KeyPair | undefined {
   const begun = text.match(/-----BEGIN CERTIFICATE-----/g)?.length ?? 0;
   // One that is cut off within the first line of its second certificate has begun none that is not whole.
   const isWhole = begun === certificateBlocks(text).length && /-----END [A-Z ]+-----\s*$/.test(text);
-  const pair = normal({ chainPem: text, keyPem: text });
+  const pair = plainPair({ chainPem: text, keyPem: text });
   return isWhole && pairMatches(pair) ? pair : undefined;
-}
-
-/** Without remarks between the blocks, and with the line ends of PEM as everybody writes it. */
-function normal({ chainPem, keyPem }: KeyPair): KeyPair {
-  const lines = (blocks: string[]): string =>
-    blocks.map((block) => `${block.replaceAll("\r\n", "\n")}\n`).join("");
-  const key = keyBlock(keyPem);
-  return { chainPem: lines(certificateBlocks(chainPem)), keyPem: lines(key === undefined ? [] : [key]) };
 }
