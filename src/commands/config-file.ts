@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { errorCode, messageOf, UsageError } from "../base/errors.ts";
 import { kebabCase, type Given, type Setting } from "./options.ts";
 import { shownName, unknownName } from "./wording.ts";
@@ -9,7 +9,7 @@ export const FILE_TABLES = ["serve", "worker", "demo"] as const;
 /** @throws {UsageError} naming the path, where it was given, and what the system said */
 export function readText(path: string, what: string, origin: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readShort(path);
   } catch (cause) {
     // The system's message repeats the path and the name of the call; its code says enough.
     const codes: Record<string, string> = {
@@ -22,6 +22,24 @@ export function readText(path: string, what: string, origin: string): string {
       `Cannot read the ${what} "${path}" (${origin}): ${codes[code] ?? messageOf(cause)}`,
       { cause },
     );
+  }
+}
+
+/** Settings, secrets and certificates are short; every system's authorities together have 300 KB. */
+const MAX_BYTES = 4 * 1024 * 1024;
+
+/** A pipe has no size beforehand, and a device has no end. */
+function readShort(path: string): string {
+  const file = openSync(path, "r");
+  try {
+    const bytes = Buffer.alloc(MAX_BYTES + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read)
+      read = readSync(file, bytes, length, bytes.length - length, null);
+    if (length > MAX_BYTES) throw new Error("it is longer than 4 MiB");
+    return bytes.toString("utf8", 0, length);
+  } finally {
+    closeSync(file);
   }
 }
 

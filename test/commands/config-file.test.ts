@@ -140,6 +140,12 @@ describe("Config file", () => {
     });
   }
 
+  test.skipIf(process.platform !== "linux")("that has no end is given up on", () => {
+    expect(mistake(() => serve(["--config", "/dev/zero"])).message).toBe(
+      'Cannot read the config file "/dev/zero" (flag --config): it is longer than 4 MiB',
+    );
+  });
+
   test("that is missing or a directory is named with where it was given", () => {
     using dir = new TempDir();
     expect([
