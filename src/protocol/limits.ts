@@ -73,3 +73,11 @@ export const CLOSE = {
   /** More body was sent than the reader had asked for, or nothing was acknowledged. */
   flow: 4004,
 } as const;
+
+/**
+ * Closes by which an end says that the link is over, so that nobody waits for it to come back. Every other
+ * end of a connection is a cut.
+ */
+export const GOODBYES: ReadonlySet<number> = new Set(
+  Object.values(CLOSE).filter((code) => code !== CLOSE.silent),
+);

@@ -61,16 +61,10 @@ export function createRelayApp(
   { clock, log, random = Math.random, certificates = () => [] }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
-  const acceptor: LinkAcceptor = new LinkAcceptor({
+  const acceptor = new LinkAcceptor({
     clock,
     log,
-    events: {
-      ...relay.sessionEvents,
-      lost(session) {
-        acceptor.forget(session);
-        relay.sessionEvents.lost(session);
-      },
-    },
+    events: relay.sessionEvents,
     window: config.linkWindow,
     graceMs: config.linkGraceMs,
   });

@@ -37,12 +37,6 @@ export class LinkAcceptor {
       : new FirstFrame(this, ticket, socket, this.#options);
   }
 
-  /** The session is over: nobody can go on with it. */
-  forget(session: WorkerSession): void {
-    const id = session.codec.resumption?.sessionId;
-    if (id !== undefined) this.#resumable.delete(id);
-  }
-
   /** A session of its own for this connection. */
   begin(ticket: WorkerTicket, socket: WorkerSocket): SocketSession {
     return this.#open(ticket, socket);
@@ -58,7 +52,21 @@ export class LinkAcceptor {
     const { clock, log, window, graceMs } = this.#options;
     const id = `w_${crypto.randomUUID().replaceAll("-", "").slice(0, 20)}`;
     const sessionId = randomBytes(24).toString("base64url");
-    const session = new WorkerSession(socket, this.#options.events, {
+    const { credential } = ticket;
+    const { events } = this.#options;
+    // One that ends before it has registered is not told of, and nobody has its id.
+    const remembering: SessionEvents = {
+      ...events,
+      registered: (registering, registration) => {
+        this.#resumable.set(sessionId, { session: registering, credential });
+        events.registered(registering, registration);
+      },
+      lost: (lost) => {
+        this.#resumable.delete(sessionId);
+        events.lost(lost);
+      },
+    };
+    const session = new WorkerSession(socket, ticket.version === "v2" ? remembering : events, {
       id,
       provider: ticket.provider,
       address: ticket.address,
@@ -66,7 +74,6 @@ export class LinkAcceptor {
       log,
       ...(ticket.version === "v2" && { v2: { sessionId, window, graceMs } }),
     });
-    if (ticket.version === "v2") this.#resumable.set(sessionId, { session, credential: ticket.credential });
     return connectionOf(session, socket);
   }
 }

@@ -1,7 +1,13 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { CLOSE, PING_INTERVAL_MS, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS } from "../protocol/limits.ts";
+import {
+  CLOSE,
+  GOODBYES,
+  PING_INTERVAL_MS,
+  PONG_TIMEOUT_MS,
+  REGISTER_TIMEOUT_MS,
+} from "../protocol/limits.ts";
 import type { Carrier, LinkFailure, RelayCodec, RelayEvents } from "../protocol/link.ts";
 import { ProtocolError, type Registration, type ResponseHead } from "../protocol/messages.ts";
 import { createV1RelayCodec } from "../protocol/v1-relay.ts";
@@ -47,9 +53,6 @@ export interface SessionOptions {
 
 /** What a WebSocket reports of a connection that ended without a close (RFC 6455 §7.1.5). */
 const ABNORMAL = 1006;
-
-/** Closes by which the other end says goodbye, so that nobody waits for it (RFC 6455 §7.4.1). */
-const GOODBYES: ReadonlySet<number> = new Set([CLOSE.normal, CLOSE.restart, CLOSE.protocol]);
 
 /** One worker: its codec, its heartbeat, and the connection beneath, which may be lost and replaced. */
 export class WorkerSession {
@@ -149,8 +152,8 @@ export class WorkerSession {
   disconnected(socket: WorkerSocket, code: number): void {
     if (socket !== this.#socket || this.#suspendedAt !== undefined) return;
     const { resumption } = this.codec;
-    if (resumption === undefined || !this.#registered || this.#closed || GOODBYES.has(code))
-      return this.closed();
+    const waits = resumption !== undefined && this.#graceMs > 0;
+    if (!waits || !this.#registered || this.#closed || GOODBYES.has(code)) return this.closed();
     this.#suspendedAt = this.#clock.now();
     resumption.suspend();
     this.#timer.cancel();
@@ -164,17 +167,22 @@ export class WorkerSession {
   /**
    * Goes on over another connection. The present one, if there is one, is closed: the newer wins.
    *
-   * @throws {ProtocolError} if the two ends have no common past; the session goes on waiting then
+   * @throws {ProtocolError} if the two ends have no common past; the session is as it was then
    */
   resume(socket: WorkerSocket, theirCount: number, address: string): void {
     const { resumption } = this.codec;
     if (resumption === undefined || this.#closed)
       throw new ProtocolError("Cannot go on: the session has ended", CLOSE.protocol);
-    const older = this.#suspendedAt === undefined ? this.#socket : undefined;
-    if (older !== undefined) resumption.suspend();
+    const older = this.#socket;
     this.#socket = socket;
-    older?.close(CLOSE.superseded, "Another connection goes on with this session");
-    resumption.resume(this.#carrierOf(socket), theirCount);
+    try {
+      resumption.resume(this.#carrierOf(socket), theirCount);
+    } catch (error) {
+      this.#socket = older;
+      throw error;
+    }
+    if (this.#suspendedAt === undefined)
+      older.close(CLOSE.superseded, "Another connection goes on with this session");
     this.address = address;
     this.#suspendedAt = undefined;
     this.#sent = 0;

@@ -1,7 +1,7 @@
 import { backoffMs } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
-import { CLOSE, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS, V2_SUBPROTOCOL } from "../protocol/limits.ts";
+import { CLOSE, GOODBYES, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS, V2_SUBPROTOCOL } from "../protocol/limits.ts";
 import type { Carrier, WorkerCodec, WorkerEvents } from "../protocol/link.ts";
 import { ProtocolError, type Acceptance, type LinkRequest, type Registration } from "../protocol/messages.ts";
 import { createV1WorkerCodec } from "../protocol/v1-worker.ts";
@@ -19,11 +19,6 @@ const POLICY_VIOLATION = 1008;
 const ABNORMAL = 1006;
 /** Time that a closing handshake gets before the connection is cut. */
 const CLOSE_TIMEOUT_MS = 10_000;
-/** Closes that mean what they say: the relay does not wait for this worker to come back. */
-const GOODBYES: ReadonlySet<number> = new Set([
-  ...Object.values(CLOSE).filter((code) => code !== CLOSE.silent),
-  POLICY_VIOLATION,
-]);
 /** Between tries to come back: at once, then soon, as the grace period is short. */
 const RETURN = { baseMs: 200, capMs: 2_000 };
 
@@ -212,13 +207,12 @@ class LinkSession implements Session {
     const given = this.#closing ?? { code, reason };
     const { kind } = this.#state;
     if (kind === "ready" && this.#closing === undefined && this.#canReturn(code)) return this.#suspend();
-    if (kind === "suspended" && this.#closing === undefined && !GOODBYES.has(code))
-      return this.#returnLater();
+    if (kind === "suspended" && this.#closing === undefined && !isGoodbye(code)) return this.#returnLater();
     this.#end(this.#endOf(given.code, given.reason));
   }
 
   #canReturn(code: number): boolean {
-    return this.#codec?.continuation !== undefined && this.#graceMs > 0 && !GOODBYES.has(code);
+    return this.#codec?.continuation !== undefined && this.#graceMs > 0 && !isGoodbye(code);
   }
 
   /** The connection is lost. The requests go on, and what they answer waits. */
@@ -318,4 +312,9 @@ class LinkSession implements Session {
       this.close(code, messageOf(error));
     }
   }
+}
+
+/** Whether the relay means that it does not wait for this worker to come back. */
+function isGoodbye(code: number): boolean {
+  return GOODBYES.has(code) || code === POLICY_VIOLATION;
 }
