@@ -35,10 +35,13 @@ export interface ExchangeContext {
  * One client's request and the answer to it.
  *
  * ```
- * waiting ──head──► opening ──end in the same turn──► closed     (a whole answer, with its length)
- *    │                 └──────next turn────► open ──► closed     (a stream)
- *    └─────keep-alive due──────────────────► kept ──► open or closed
+ * waiting ──head──► opening ──end in the turn of the first byte──► closed     (a whole answer, with its length)
+ *    │                 └──────────next turn───────────► open ──► closed         (a stream)
+ *    └─────keep-alive due─────────────────────────────► kept ──► open or closed
  * ```
+ *
+ * Before the first byte of its body an answer can still be taken back: as an error, or by a worker that
+ * runs the request again.
  */
 type State =
   | { phase: "waiting" }
@@ -64,6 +67,7 @@ export class Exchange {
   readonly #answered: () => void;
   #resolve!: (response: Response) => void;
   #state: State = { phase: "waiting" };
+  #begun = false;
   #dispatchedAt: number | undefined;
   #taken: (bytes: number) => void = () => {};
   #lastByteAt: number;
@@ -98,6 +102,11 @@ export class Exchange {
     return state.phase === "open" || state.phase === "kept" ? state.stream.heldBytes : 0;
   }
 
+  /** Whether a byte of the answer's body has come. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
   /**
    * The request has been handed to a worker, for the first time or again.
    *
@@ -106,6 +115,11 @@ export class Exchange {
   dispatched(taken: (bytes: number) => void): void {
     this.#dispatchedAt = this.#context.clock.now();
     this.#taken = taken;
+    const state = this.#state;
+    // A head whose worker was lost says nothing about the answer that the next one gives.
+    if (state.phase === "opening") this.#state = { phase: "waiting" };
+    else if (state.phase === "kept" || (state.phase === "open" && !this.#begun))
+      this.#state = { phase: "kept", stream: state.stream, refused: undefined };
   }
 
   head(head: ResponseHead): void {
@@ -119,16 +133,16 @@ export class Exchange {
       }
     } else if (this.#state.phase === "waiting") {
       this.#state = { phase: "opening", head, early: [] };
-      // An answer that is complete within this turn goes out whole, with its length.
-      queueMicrotask(() => this.#open());
     }
   }
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
     const state = this.#state;
+    this.#begun = true;
     switch (state.phase) {
       case "opening":
-        state.early.push(bytes);
+        // An answer that is complete within this turn goes out whole, with its length.
+        if (state.early.push(bytes) === 1) queueMicrotask(() => this.#open());
         return;
       case "open":
         return this.#push(state.stream, bytes);
@@ -296,6 +310,9 @@ export class Exchange {
       this.#state = { phase: "kept", stream, refused: undefined };
       this.#answer({ status: 200, headers: { "content-type": "text/event-stream" } }, stream.body);
     }
+    // A stream of which only the head has come is as silent as one without.
+    if (this.#state.phase === "opening" && STREAM_TYPE.test(this.#state.head.headers["content-type"] ?? ""))
+      this.#open();
     const state = this.#state;
     if (state.phase !== "kept" && !(state.phase === "open" && state.events)) return;
     // A comment may stand between the lines of an event, an event only between events.

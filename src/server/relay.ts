@@ -95,13 +95,13 @@ export class Relay {
       this.#tell({ type: "worker_models", workerId: session.id, models, load });
     },
     load: (session, load) => this.#tell({ type: "worker_load", workerId: session.id, load }),
-    head: (requestId, head) => {
+    head: (requestId, head) => this.#exchanges.get(requestId)?.head(head),
+    body: (requestId, bytes) => {
       const exchange = this.#exchanges.get(requestId);
       if (exchange === undefined) return;
-      this.#tell({ type: "response_started", requestId });
-      exchange.head(head);
+      if (!exchange.begun) this.#tell({ type: "response_started", requestId });
+      exchange.body(bytes);
     },
-    body: (requestId, bytes) => this.#exchanges.get(requestId)?.body(bytes),
     end: (requestId) => {
       const exchange = this.#exchanges.get(requestId);
       if (exchange === undefined) return;
