@@ -2,7 +2,7 @@ import type { Boundary } from "../protocol/dialect.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 
 /** Small pieces that wait together leave together, up to this many bytes. */
-const JOIN_BYTES = 256 * 1024;
+const JOIN_BYTES = 64 * 1024;
 
 const NEWLINE = 0x0a;
 
@@ -15,41 +15,48 @@ export interface ResponseStreamEvents {
   cancelled(): void;
 }
 
+/** The part of Bun's direct controller that is used. */
+interface DirectController {
+  /** @returns a promise while the client's connection takes no more: what was written waits there */
+  write(bytes: Uint8Array<ArrayBuffer>): number | Promise<number>;
+  end(): void;
+}
+
 /**
  * The body of an answer that is still being made: bytes are pushed in as they arrive and leave as the
  * client reads. What the client has not read yet is held here and counted.
+ *
+ * A direct stream writes to the connection itself, in half the time that a queued one takes for a token.
+ * It says when the connection is full; whoever does not listen to that is given no bound.
  */
 export class ResponseStream {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-  #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
-  readonly #budget: ByteBudget;
+  #controller: DirectController | undefined;
   readonly #events: ResponseStreamEvents;
+  readonly #budget: ByteBudget;
   #held: Uint8Array<ArrayBuffer>[] = [];
   #heldBytes = 0;
-  /** Resolves the pull that waits for bytes. */
-  #wanted: (() => void) | undefined;
+  /** The connection takes no more for now. */
+  #full = false;
+  /** Settles when the body is complete, or is to break off. */
+  readonly #done = Promise.withResolvers<void>();
   #ending: "open" | "ended" | "broken" = "open";
   #last: Uint8Array | undefined;
 
   constructor(budget: ByteBudget, events: ResponseStreamEvents) {
     this.#budget = budget;
     this.#events = events;
-    // Only a pull stream is held back by a client that does not read; highWaterMark 0 keeps the count
-    // of held bytes here and nowhere else.
-    this.body = new ReadableStream<Uint8Array<ArrayBuffer>>(
-      {
-        start: (controller) => {
-          this.#controller = controller;
-        },
-        pull: () => this.#pull(),
-        cancel: () => {
-          this.#release();
-          this.#ending = "ended";
-          this.#events.cancelled();
-        },
+    this.#done.promise.catch(() => {});
+    const source = {
+      type: "direct",
+      pull: (controller: DirectController) => {
+        this.#controller = controller;
+        this.#write();
+        return this.#done.promise;
       },
-      { highWaterMark: 0 },
-    );
+      cancel: () => this.#left(),
+    };
+    this.body = new ReadableStream(source as never);
   }
 
   get heldBytes(): number {
@@ -63,11 +70,9 @@ export class ResponseStream {
       this.#events.taken(bytes.length);
       return true;
     }
-    if (this.#wanted !== undefined) {
+    if (this.#controller !== undefined && !this.#full) {
       this.#last = bytes;
-      this.#controller?.enqueue(bytes);
-      this.#answerPull();
-      this.#events.taken(bytes.length);
+      this.#hand(this.#controller, bytes);
       return true;
     }
     if (!this.#budget.take(bytes.length)) return false;
@@ -83,9 +88,7 @@ export class ResponseStream {
     if (this.#ending !== "open") return;
     this.#ending = "ended";
     if (this.#heldBytes > 0) this.#budget.leave(this);
-    if (this.#wanted === undefined) return;
-    this.#complete();
-    this.#answerPull();
+    else this.#finish();
   }
 
   /** Breaks the connection once what is held has been read, so that nobody takes the body for whole. */
@@ -93,20 +96,16 @@ export class ResponseStream {
     if (this.#ending !== "open") return;
     this.#ending = "broken";
     if (this.#heldBytes > 0) this.#budget.leave(this);
-    if (this.#wanted === undefined) return;
-    this.#controller?.error(new Error(reason));
-    this.#answerPull();
+    else this.#done.reject(new Error(reason));
   }
 
   /** Breaks the connection at once and lets go of what is held. */
   abandon(reason: string): void {
     const whole = this.#ending !== "open" && this.#heldBytes === 0;
     this.#release();
-    if (!whole) {
-      this.#ending = "broken";
-      this.#controller?.error(new Error(reason));
-    }
-    this.#answerPull();
+    if (whole) return;
+    this.#ending = "broken";
+    this.#done.reject(new Error(reason));
   }
 
   /** How the bytes so far end; a stream without any counts as being between two events. */
@@ -118,26 +117,46 @@ export class ResponseStream {
     return before === NEWLINE ? "event" : "line";
   }
 
-  #pull(): void | Promise<void> {
-    const next = this.#takeHeld();
-    if (next !== undefined) {
-      this.#controller?.enqueue(next);
-      return;
+  /** Hands over what is held, until the connection is full. */
+  #write(): void {
+    const controller = this.#controller;
+    while (controller !== undefined && !this.#full && this.#held.length > 0) {
+      const next = this.#takeHeld();
+      this.#hand(controller, next);
     }
-    if (this.#ending === "ended") return this.#complete();
-    if (this.#ending === "broken") return this.#controller?.error(new Error("The answer broke off"));
-    return new Promise((resolve) => {
-      this.#wanted = resolve;
-    });
+    if (this.#heldBytes > 0 || this.#full || controller === undefined) return;
+    if (this.#ending === "ended") this.#finish();
+    else if (this.#ending === "broken") this.#done.reject(new Error("The answer broke off"));
   }
 
-  #complete(): void {
-    this.#controller?.close();
+  #hand(controller: DirectController, bytes: Uint8Array<ArrayBuffer>): void {
+    const written = controller.write(bytes);
+    if (typeof written === "number") return this.#events.taken(bytes.length);
+    this.#full = true;
+    const goOn = (): void => {
+      this.#full = false;
+      this.#events.taken(bytes.length);
+      this.#write();
+    };
+    written.then(goOn, () => this.#left());
+  }
+
+  #finish(): void {
+    if (this.#full || this.#controller === undefined) return;
+    this.#controller.end();
+    this.#done.resolve();
     this.#events.read();
   }
 
-  #takeHeld(): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#held.length === 0) return undefined;
+  #left(): void {
+    if (this.#ending === "ended" && this.#heldBytes === 0) return;
+    this.#release();
+    this.#ending = "ended";
+    this.#done.resolve();
+    this.#events.cancelled();
+  }
+
+  #takeHeld(): Uint8Array<ArrayBuffer> {
     let count = 0;
     let bytes = 0;
     while (
@@ -150,14 +169,7 @@ export class ResponseStream {
     this.#heldBytes -= bytes;
     this.#budget.give(bytes);
     if (this.#heldBytes === 0) this.#budget.settle(this);
-    this.#events.taken(bytes);
-    return taken.length === 1 ? taken[0] : Buffer.concat(taken);
-  }
-
-  #answerPull(): void {
-    const wanted = this.#wanted;
-    this.#wanted = undefined;
-    wanted?.();
+    return taken.length === 1 && taken[0] !== undefined ? taken[0] : Buffer.concat(taken);
   }
 
   #release(): void {
