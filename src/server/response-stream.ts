@@ -120,11 +120,9 @@ export class ResponseStream {
   /** Hands over what is held, until the connection is full. */
   #write(): void {
     const controller = this.#controller;
-    while (controller !== undefined && !this.#full && this.#held.length > 0) {
-      const next = this.#takeHeld();
-      this.#hand(controller, next);
-    }
-    if (this.#heldBytes > 0 || this.#full || controller === undefined) return;
+    if (controller === undefined) return;
+    while (!this.#full && this.#held.length > 0) this.#hand(controller, this.#takeHeld());
+    if (this.#heldBytes > 0 || this.#full) return;
     if (this.#ending === "ended") this.#finish();
     else if (this.#ending === "broken") this.#done.reject(new Error("The answer broke off"));
   }

@@ -250,6 +250,10 @@ export class WorkerSession {
 
   #relayEvents(): RelayEvents {
     const events = this.#events;
+    // The rest of a message in which the link was closed is about requests that others may have by now.
+    const open = (tell: () => void): void => {
+      if (!this.#closed) tell();
+    };
     return {
       registered: (registration) => {
         this.#registered = true;
@@ -257,12 +261,15 @@ export class WorkerSession {
         this.#beat();
         events.registered(this, registration);
       },
-      models: (models, load) => events.models(this, models, load),
-      pong: (load) => events.load(this, load),
-      head: (id, head) => events.head(id, head),
-      body: (id, bytes) => events.body(id, bytes),
-      end: (id) => events.end(id),
-      broken: (id, failure) => events.broken(id, failure),
+      models: (models, load) => open(() => events.models(this, models, load)),
+      pong: (load) => open(() => events.load(this, load)),
+      head: (id, head) => open(() => events.head(id, head)),
+      body: (id, bytes) => {
+        // Without a closure: this is called for each token.
+        if (!this.#closed) events.body(id, bytes);
+      },
+      end: (id) => open(() => events.end(id)),
+      broken: (id, failure) => open(() => events.broken(id, failure)),
       complaint: (code, message) =>
         this.#log.warn("A worker complains", { ...this.describe(), code, message: message.slice(0, 300) }),
     };
