@@ -183,6 +183,14 @@ export class Channel {
     this.send(FRAME.ack, 0, count);
   }
 
+  /** Lets go of memory that a burst needed, if nothing is on its way; to be called now and then. */
+  trim(): void {
+    if (this.#kept.length > 0 || this.#from !== this.#to) return;
+    this.#spare.length = 0;
+    if (this.#slab.bytes.length > FIRST_SLAB) this.#slab = newSlab(FIRST_SLAB);
+    this.#from = this.#to = 0;
+  }
+
   /** Hands over what was written since the last time. */
   flush(): void {
     this.#scheduled = false;

@@ -273,6 +273,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
       held.taken = 0;
     },
     ping(wallMs) {
+      channel.trim();
       channel.acknowledge();
       const payload = new Uint8Array(8);
       writeTime(payload, 0, wallMs);

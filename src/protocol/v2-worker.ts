@@ -70,6 +70,7 @@ export function createV2WorkerCodec(
       case FRAME.control:
         return control(jsonFields(payload, "a control frame"));
       case FRAME.ping:
+        channel.trim();
         channel.acknowledge();
         return events.ping(payload.length === 8 ? timeOf(payload) : undefined);
       case FRAME.resumed:
