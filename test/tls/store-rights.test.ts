@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, chownSync, lchownSync, mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { openStore } from "../../src/tls/store/store.ts";
 import {
@@ -15,6 +15,7 @@ import {
 } from "./store-folder.ts";
 import { filesWith, systemError } from "./stopping-files.ts";
 
+const NOBODY = 65_534;
 const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(8);
 
 // Windows keeps no such bits.
@@ -54,6 +55,42 @@ if (process.platform !== "win32") {
       expect([modeOf(key), modeOf(join(folder.dir, DOMAIN))]).toEqual(["600", "700"]);
       expect(lines).toContain(`"${key}" was open to other users (0644), now it is not`);
       expect(lines).toHaveLength(2);
+    });
+
+    // Only root can give files away.
+    test.skipIf(process.getuid?.() !== 0)("are the folder's owner's where root writes into it", async () => {
+      using folder = storeFolder();
+      const above = dirname(folder.dir);
+      mkdirSync(above);
+      chownSync(above, NOBODY, NOBODY);
+      const store = openStore(folder.dir, systemClock);
+      await store.prove();
+      await store.saveCertificate(DOMAIN, pair);
+      await store.saveAccount(DIRECTORY, { keyPem: pair.keyPem });
+      await (await store.lock(DOMAIN)).release();
+      const names = ["", DOMAIN, "_accounts", "_locks", ...filesBelow(folder.dir)];
+      for (const name of names) {
+        const { uid, gid } = statSync(join(folder.dir, name));
+        expect([name, uid, gid]).toEqual([name, NOBODY, NOBODY]);
+      }
+    });
+
+    test.skipIf(process.getuid?.() !== 0)("behind a link of another user are left alone", async () => {
+      using folder = storeFolder();
+      const victim = join(dirname(folder.dir), "victim");
+      mkdirSync(victim, { recursive: true });
+      chmodSync(victim, 0o755);
+      writeFileSync(join(victim, "x.pem"), "", { mode: 0o644 });
+      mkdirSync(folder.dir);
+      const planted = join(folder.dir, DOMAIN);
+      symlinkSync(victim, planted);
+      lchownSync(planted, NOBODY, NOBODY);
+      const { log, lines } = warnings();
+      await openStore(folder.dir, systemClock, { log }).state("other.example");
+      expect([modeOf(victim), modeOf(join(victim, "x.pem"))]).toEqual(["755", "644"]);
+      expect(lines.at(-1)).toBe(
+        `"${planted}" is a link that another user made; what is behind it is left as it is`,
+      );
     });
 
     test("that cannot be put right are told, and the certificate is served all the same", async () => {

@@ -1,6 +1,8 @@
 import {
   chmod,
+  lchown,
   link,
+  lstat,
   mkdir,
   open,
   readdir,
@@ -10,6 +12,17 @@ import {
   stat,
   type FileHandle,
 } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** Of a file, or of what a link leads to. */
+export interface FileFacts {
+  mode: number;
+  /** Milliseconds since the epoch. */
+  modifiedAt: number;
+  isFolder: boolean;
+  /** Whether it was reached by a link that another user made, who may mean no good by it. */
+  isForeignLink: boolean;
+}
 
 /** A file that was created and is open for writing. */
 export interface CreatedFile {
@@ -38,7 +51,7 @@ export interface FileOperations {
   readonly link: (from: string, to: string) => Promise<void>;
   readonly remove: (path: string) => Promise<void>;
   readonly list: (path: string) => Promise<string[]>;
-  readonly stat: (path: string) => Promise<{ mode: number; modifiedAt: number; isFolder: boolean }>;
+  readonly stat: (path: string) => Promise<FileFacts>;
   readonly chmod: (path: string, mode: number) => Promise<void>;
   /** Makes names that were made or changed in a folder outlive a power cut. */
   readonly syncFolder: (path: string) => Promise<void>;
@@ -48,9 +61,18 @@ export const systemFiles: FileOperations = {
   platform: process.platform,
   async makeFolder(path, mode) {
     await mkdir(path, { mode });
+    const owner = await ownerToBe(path);
+    if (owner !== undefined) await lchown(path, owner.uid, owner.gid);
   },
   async createFile(path, mode) {
     const handle = await open(path, "wx", mode);
+    try {
+      const owner = await ownerToBe(path);
+      if (owner !== undefined) await handle.chown(owner.uid, owner.gid);
+    } catch (thrown) {
+      await handle.close();
+      throw thrown;
+    }
     return {
       write: (bytes) => writeAll(handle, bytes),
       sync: () => handle.sync(),
@@ -72,8 +94,13 @@ export const systemFiles: FileOperations = {
   remove: (path) => rm(path, { force: true }),
   list: (path) => readdir(path),
   async stat(path) {
-    const found = await stat(path);
-    return { mode: found.mode & 0o777, modifiedAt: found.mtimeMs, isFolder: found.isDirectory() };
+    const [found, itself] = await Promise.all([stat(path), lstat(path)]);
+    return {
+      mode: found.mode & 0o777,
+      modifiedAt: found.mtimeMs,
+      isFolder: found.isDirectory(),
+      isForeignLink: itself.isSymbolicLink() && itself.uid !== 0 && itself.uid !== process.getuid?.(),
+    };
   },
   chmod,
   async syncFolder(path) {
@@ -85,6 +112,16 @@ export const systemFiles: FileOperations = {
     }
   },
 };
+
+/**
+ * Who is to own what root makes in a folder of another user: that user, who could not read it otherwise.
+ * `sudo modelrelay tls import` would shut the relay out of its own store.
+ */
+async function ownerToBe(path: string): Promise<{ uid: number; gid: number } | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const { uid, gid } = await stat(dirname(path));
+  return uid === 0 ? undefined : { uid, gid };
+}
 
 async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.length;) {

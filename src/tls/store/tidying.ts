@@ -13,18 +13,26 @@ const CHALLENGE_KEPT_MS = 7 * 86_400_000;
  */
 export async function tidyStore(tools: WriteTools, log: Log, dir: string, challenges: string): Promise<void> {
   const { files, clock } = tools;
+  const isForeign = async (path: string): Promise<boolean> => (await files.stat(path)).isForeignLink;
   const tidyFile = async (folder: string, file: string): Promise<void> => {
     const path = join(folder, file);
+    if (await isForeign(path)) return;
     await removeIfLeftover(tools, path);
     if (/\.(pem|json)(\.|$)/.test(file)) await tighten(tools, log, path, FILE_MODE);
     if (folder !== challenges) return;
     if (clock.wall() - (await files.stat(path)).modifiedAt > CHALLENGE_KEPT_MS) await files.remove(path);
   };
   try {
+    if ((await unlessGone(isForeign(dir))) === true) return warnOfLink(log, dir);
     await unlessGone(tighten(tools, log, dir, FOLDER_MODE));
     for (const name of (await unlessGone(files.list(dir))) ?? []) {
       const path = join(dir, name);
-      if (!(await unlessGone(files.stat(path)))?.isFolder) {
+      const found = await unlessGone(files.stat(path));
+      if (found?.isForeignLink === true) {
+        warnOfLink(log, path);
+        continue;
+      }
+      if (!found?.isFolder) {
         await unlessGone(removeIfLeftover(tools, path));
         continue;
       }
@@ -34,6 +42,11 @@ export async function tidyStore(tools: WriteTools, log: Log, dir: string, challe
   } catch (thrown) {
     log.warn(`Cannot put "${dir}" in order: ${messageOf(thrown)}`);
   }
+}
+
+/** Taking rights away behind it would be done to files of whoever it leads to. */
+function warnOfLink(log: Log, path: string): void {
+  log.warn(`"${path}" is a link that another user made; what is behind it is left as it is`);
 }
 
 /** A store that is not there yet is in order; so is a file that another process just removed. */
