@@ -184,6 +184,12 @@ export function directoryOf({ acmeDirectory, acmeStaging }: AcmeConfig): string 
 
 /** @throws {UsageError} if settings about the CA exclude each other, or one lacks another */
 export function checkAcme(config: AcmeConfig, from: Origins): void {
+  if (config.acmeDirectory?.startsWith("http:") === true) {
+    throw new UsageError(
+      `Cannot use "${config.acmeDirectory}" as acme-directory (${from.acmeDirectory}): a CA is asked by https alone`,
+      { action: "Give the https:// address of the CA's directory; for a private CA see --acme-ca-file" },
+    );
+  }
   if (config.acmeDirectory !== undefined && config.acmeStaging) {
     throw new UsageError(
       `Cannot use acme-directory (${from.acmeDirectory}) and acme-staging (${from.acmeStaging}) together: each names a CA`,
@@ -239,8 +245,23 @@ function checkOrdering(config: TlsConfig): void {
   }
 }
 
+/**
+ * Whoever writes one of these on the command line expects HTTPS, and would get plain HTTP. Variables are
+ * not looked at: some platforms set such names for everybody.
+ */
+function refuseUnserved(config: TlsConfig, from: Origins): void {
+  const given = (["httpsPort", "httpPort", "hsts", "http3"] as const).find(
+    (key) => from[key]?.startsWith("flag ") === true && config[key] !== false,
+  );
+  if (given === undefined) return;
+  throw new UsageError(`Cannot use ${from[given]}: HTTPS is not served`, {
+    action: "Add --tls with --domain, --tls-cert with --tls-key, or --tls-self-signed",
+  });
+}
+
 /** A setting without effect is a mistake that would be found late. */
 function refuseStray(config: TlsConfig, from: Origins, mode: TlsMode | undefined): void {
+  if (mode === undefined) refuseUnserved(config, from);
   const forOrders = ["email", "acmeDirectory", "acmeCaFile", "acmeEabKid"] as const;
   const stray = [...forOrders, ...(mode === "self-signed" ? [] : (["domain"] as const))].find(
     (key) => config[key] !== undefined,

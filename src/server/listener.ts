@@ -163,6 +163,12 @@ function explain(error: unknown): { why: string; action: string } {
         why: "this machine does not have the address",
         action: "Choose one that it has with --listen; :PORT stands for all of them",
       };
+    // What Bun says of a name that cannot be looked up.
+    case "ENOTTY":
+      return {
+        why: "the name leads to no address",
+        action: "Choose an address of this machine with --listen; :PORT stands for all of them",
+      };
     default:
       return { why: messageOf(error), action: "Choose another address with --listen" };
   }

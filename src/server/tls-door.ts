@@ -143,7 +143,9 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
   function openHttps(identities: readonly Identity[]): void {
     const answering: ListenerHandlers = { ...handlers, request: answer };
     const options = { http2: config.http2, clock, log };
-    const opened = listenSecurely(config.https, sendLimit, answering, identities, options);
+    const opened = advised({ flag: "--https-port", isNeeded: false }, () =>
+      listenSecurely(config.https, sendLimit, answering, identities, options),
+    );
     const address = { host: opened.host, port: opened.port };
     try {
       if (config.http3) quic = listenOnQuic(address, sendLimit, answering, identities, { clock, log });
@@ -202,6 +204,7 @@ function advised<T>({ flag, isNeeded }: { flag: string; isNeeded: boolean }, ope
         : `Stop that program, or choose another port with ${flag}`,
       EACCES: `Give the right to low ports (AmbientCapabilities=CAP_NET_BIND_SERVICE under systemd), or forward the port and choose one from 1024 on with ${flag}`,
       EADDRNOTAVAIL: `Choose one that it has with ${flag}; the port alone stands for all of them`,
+      ENOTTY: `Choose an address of this machine with ${flag}; the port alone stands for all of them`,
     };
     const cause = error instanceof Problem ? error.cause : undefined;
     const action = advice[errorCode(cause) ?? ""];

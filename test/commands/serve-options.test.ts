@@ -37,6 +37,30 @@ describe("Safe by default", () => {
     });
   });
 
+  test.each([["--https-port=8443"], ["--http-port=off"], ["--hsts"], ["--http3"]])(
+    "serve refuses %s where it would serve plain HTTP all the same",
+    (flag) => {
+      expect(mistake(() => checkServe(serve([flag])))).toEqual({
+        message: `Cannot use flag ${flag.replace(/=.*/, "")}: HTTPS is not served`,
+        action: "Add --tls with --domain, --tls-cert with --tls-key, or --tls-self-signed",
+      });
+      checkServe(serve([flag === "--http-port=off" ? "--https-port=1" : flag, "--tls-self-signed"]));
+    },
+  );
+
+  test("serve takes ports from variables that a platform sets for everybody, and a switch that is off", () => {
+    checkServe(serve(["--no-hsts"], { HTTP_PORT: "8080", HTTPS_PORT: "8443" }));
+  });
+
+  test("serve refuses a CA that is asked without encryption", () => {
+    const args = ["--tls", "--domain=a.example.com", "--acme-directory=http://ca.example/dir"];
+    expect(mistake(() => checkServe(serve(args)))).toEqual({
+      message:
+        'Cannot use "http://ca.example/dir" as acme-directory (flag --acme-directory): a CA is asked by https alone',
+      action: "Give the https:// address of the CA's directory; for a private CA see --acme-ca-file",
+    });
+  });
+
   test("demo stays on this machine", () => {
     const demo = reader("demo", demoOptions);
     expect(mistake(() => checkDemo(demo([], { LISTEN_ADDR: "0.0.0.0:8080" })))).toEqual({

@@ -221,6 +221,11 @@ describe.skipIf(lacksPart("pebble", "pebbleChallengeServer"))("serve --tls witho
       ),
     });
     const free = `127.0.0.1:${freePort()}`;
+    const same = await serve("--tls-self-signed", "--http-port", free, "--https-port", free);
+    expect(same).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/\n {2}→ [^\n]*another port with --https-port\n/),
+    });
     const http = await serve("--tls", "--domain", A, "--https-port", free, "--http-port", there);
     expect(http).toMatchObject({
       code: 1,
