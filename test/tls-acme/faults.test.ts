@@ -113,6 +113,19 @@ describe("A CA", () => {
     ).toContain("--acme-ca-file");
   });
 
+  test("is verified whatever the environment says", async () => {
+    using kept = makeStore();
+    await using ca = startAnswering(() => new Response("{}"));
+    process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0";
+    try {
+      const options = { ...plain, directoryUrl: ca.directoryUrl };
+      const failed = failureOf(issueCertificate(["a.example"], kept.store, options, { signal }));
+      expect(await failed).toMatchObject({ type: "untrusted" });
+    } finally {
+      delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
+    }
+  });
+
   test("that has a certificate for another name is not talked to", async () => {
     using kept = makeStore();
     await using ca = startAnswering(() => new Response("{}"), makeCertificate({ names: ["ca.example"] }));
