@@ -5,6 +5,8 @@ import { startFleet, startWorkerProgram, type Fleet } from "./processes.ts";
 import { RawClient } from "./raw-client.ts";
 
 const SSE = { "content-type": "text/event-stream" };
+/** A link that was cut is waited for, which is not what these tests are about. */
+const NO_GRACE = { serve: ["--link-grace=0"] };
 
 /** A stream of which the client has the first event. */
 async function beginStream(
@@ -37,7 +39,7 @@ describe("Worker process", () => {
 
   test("that is killed in the middle of a stream: the client gets an error event, the next worker the queue", async () => {
     await using backend = await startFakeBackend(["m"]);
-    await using fleet = await startFleet(backend.url);
+    await using fleet = await startFleet(backend.url, NO_GRACE);
     const { client, asked } = await beginStream(fleet, backend);
     const waiting = await RawClient.chat(fleet.port, { waiting: true });
     await fleet.health((health) => health["queue_depth"] === 1);
@@ -75,7 +77,7 @@ describe("Relay process", () => {
 
   test("that is killed takes its worker's requests from the backend, and the worker waits for the next one", async () => {
     await using backend = await startFakeBackend(["m"]);
-    await using fleet = await startFleet(backend.url);
+    await using fleet = await startFleet(backend.url, NO_GRACE);
     const { client, asked } = await beginStream(fleet, backend);
     fleet.relay.signal("SIGKILL");
     expect(await client.ended).toBe("broken");

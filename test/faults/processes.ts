@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { SECRET } from "../support/relays.ts";
 import { healthAt } from "./rig.ts";
 
-const CLI = join(import.meta.dir, "../../src/cli.ts");
+/** How the program is started from its sources. */
+const FROM_SOURCES = [process.execPath, join(import.meta.dir, "../../src/cli.ts")];
 
 /** One of our programs in a process of its own. */
 export class Program implements AsyncDisposable {
@@ -12,8 +13,9 @@ export class Program implements AsyncDisposable {
   readonly #started: Promise<string>;
   #log = "";
 
-  constructor(command: "serve" | "worker", flags: string[]) {
-    this.#child = Bun.spawn([process.execPath, CLI, command, ...flags], {
+  /** @param start the executable, and what stands before the command */
+  constructor(command: "serve" | "worker", flags: string[], start: readonly string[] = FROM_SOURCES) {
+    this.#child = Bun.spawn([...start, command, ...flags], {
       // Nothing of the tests' own settings: a user's environment has none of them.
       env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", WORKER_SECRET: SECRET },
       stdio: ["ignore", "ignore", "pipe"],
@@ -38,7 +40,7 @@ export class Program implements AsyncDisposable {
     return this.#started;
   }
 
-  signal(name: "SIGTERM" | "SIGKILL"): void {
+  signal(name: "SIGTERM" | "SIGKILL" | "SIGSTOP" | "SIGCONT"): void {
     this.#child.kill(name);
   }
 

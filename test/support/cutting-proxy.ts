@@ -163,6 +163,12 @@ export class ProxiedConnection {
     for (const side of this.#sides) side.pause();
   }
 
+  /** One end's socket is gone, by a reset; the other end hears nothing of it, nor of anything else. */
+  lose(end: "client" | "target"): void {
+    this.silence();
+    this.#sides[end === "client" ? 0 : 1].resetAndDestroy();
+  }
+
   destroy(): void {
     for (const side of this.#sides) side.destroy();
   }
