@@ -43,6 +43,7 @@ function isoTime(ms: number | undefined): string | null {
 export function certificateTroubles(report: CertificateReport, nowMs: number): string[] {
   const { subject, certificate, ordering, nextTryAt, lastError } = report;
   if (certificate === undefined) return [missing(report)];
+  if (report.unserved !== undefined) return [`HTTPS is not served: ${withoutFolders(report.unserved)}`];
   const troubles: string[] = [];
   const { notBefore, notAfter } = certificate;
   if (notAfter <= nowMs) troubles.push(`the certificate of ${subject} has expired on ${isoTime(notAfter)}`);

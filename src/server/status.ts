@@ -46,9 +46,11 @@ export function readiness(
   const { core } = relay;
   const reasons = core.draining ? ["the relay is shutting down"] : [];
   const warnings: string[] = [];
-  const troubles = certificates.flatMap((report) => certificateTroubles(report, wallMs));
+  const troubles = new Set(certificates.flatMap((report) => certificateTroubles(report, wallMs)));
   // Without any certificate nobody can be served; one that is missing beside others keeps its own name out.
-  const none = certificates.length > 0 && certificates.every(({ certificate }) => certificate === undefined);
+  const none =
+    certificates.length > 0 &&
+    certificates.every(({ certificate, unserved }) => certificate === undefined || unserved !== undefined);
   (none ? reasons : warnings).push(...troubles);
   if (core.registry.size === 0) warnings.push("no worker is connected");
   else if (core.registry.models().length === 0) warnings.push("no connected worker offers a model");

@@ -70,6 +70,7 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
   let secure: SecureListener | undefined;
   let quic: QuicListener | undefined;
   let reopening: Timer | undefined;
+  let unserved: string | undefined;
   let starting = true;
   let closed = false;
 
@@ -135,7 +136,8 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
       openHttps(identities);
     } catch (error) {
       if (starting) throw error;
-      log.error(messageOf(error));
+      unserved = messageOf(error);
+      log.error(unserved);
       reopening = clock.after(REOPEN_MS, () => serve(source.identities()));
     }
   }
@@ -154,6 +156,7 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
       throw error;
     }
     secure = opened;
+    unserved = undefined;
     parts.onOpen({ httpsPort: opened.port, identities });
   }
 
@@ -186,7 +189,8 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
     get httpsPort() {
       return secure?.port;
     },
-    reports: () => source.reports(),
+    reports: () =>
+      source.reports().map((report) => (unserved === undefined ? report : { ...report, unserved })),
     reload: () => source.reload(),
     finish: () => close((door) => door.finish()),
     stop: () => close((door) => door.stop()),

@@ -19,6 +19,8 @@ export interface CertificateReport {
   /** After a failure. */
   nextTryAt?: number;
   lastError?: { at: number; message: string; action?: string };
+  /** Why nobody is served with it although it is there. */
+  unserved?: string;
 }
 
 /** Where certificates come from: a CA, files of others, or this program itself. */
