@@ -130,9 +130,10 @@ function open(
 
 function secureSettings({ identities, carrier, http2 }: SecureOptions) {
   return {
-    // Bun takes one name an entry, and serves the first entry to whoever asks for none of them.
+    // Bun takes one name an entry, and serves the first entry to whoever asks for none of them. Each entry
+    // takes half a megabyte with a long certificate, so that one which is for everybody has no names.
     tls: identities.flatMap(({ names, chainPem, keyPem }) =>
-      (names.length === 0 ? [undefined] : names).map((name) => ({
+      (names.length === 0 || identities.length === 1 ? [undefined] : names).map((name) => ({
         ...(name !== undefined && { serverName: name }),
         cert: chainPem,
         key: keyPem,

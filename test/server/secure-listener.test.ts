@@ -4,6 +4,8 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import type { ListenerHandlers } from "../../src/server/listener.ts";
 import { listenSecurely, RETIREMENT_MS, type SecureListener } from "../../src/server/secure-listener.ts";
+import { selfSignedPair } from "../../src/tls/self-signed.ts";
+import type { Identity } from "../../src/tls/source.ts";
 import { makeCertificate, type TestCertificate } from "../support/certificates.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
@@ -35,7 +37,7 @@ function open(
   handlers: ListenerHandlers,
   clock: ManualClock,
   steer: ((port: number) => boolean) | undefined,
-  identities = [first],
+  identities: Identity[] = [first],
 ): SecureListener {
   const listener = listenSecurely(ANYWHERE, SEND_LIMIT, handlers, identities, {
     http2: true,
@@ -73,6 +75,16 @@ describe("A secure listener", () => {
       other: await servedSerial(port, "other.test"),
       unknown: await servedSerial(port, "unknown.test"),
     }).toEqual({ none: first.serial, first: first.serial, other: other.serial, unknown: first.serial });
+  });
+
+  test("takes no memory for each of a certificate's names", () => {
+    const names = Array.from({ length: 2_000 }, (_, at) => `n${at}.relay.test`);
+    const many = { names, ...selfSignedPair({ names, nowMs: Date.now() }) };
+    const before = process.memoryUsage.rss();
+    const { port } = open(greeting, new ManualClock(), undefined, [many]);
+    expect(port).toBeGreaterThan(0);
+    // One entry each took 400 MB.
+    expect(process.memoryUsage.rss() - before).toBeLessThan(100_000_000);
   });
 
   test("refuses a port on which another program listens", async () => {
