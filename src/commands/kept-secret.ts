@@ -30,7 +30,9 @@ function readIfThere(path: string): string | undefined {
 function writeWhole(path: string, text: string): void {
   const unfinished = `${path}.${process.pid}`;
   try {
-    writeFileSync(unfinished, text, { mode: 0o600, flush: true });
+    // Never through a link that somebody planted where others may write.
+    rmSync(unfinished, { force: true });
+    writeFileSync(unfinished, text, { mode: 0o600, flush: true, flag: "wx" });
     renameSync(unfinished, path);
   } catch (thrown) {
     rmSync(unfinished, { force: true });

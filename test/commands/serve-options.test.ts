@@ -5,7 +5,7 @@ import { checkServe, isPublic, serveOptions } from "../../src/commands/serve-opt
 import { keepSecret } from "../../src/commands/kept-secret.ts";
 import { Problem } from "../../src/base/errors.ts";
 import { mistake, reader, surroundings, TempDir } from "./reading.ts";
-import { statSync } from "node:fs";
+import { readFileSync, statSync, symlinkSync } from "node:fs";
 
 const serve = reader("serve", serveOptions);
 
@@ -136,6 +136,14 @@ describe("Kept secret", () => {
     if (process.platform !== "win32") {
       expect([statSync(data).mode & 0o777, statSync(made.path).mode & 0o777]).toEqual([0o700, 0o600]);
     }
+  });
+
+  test.skipIf(process.platform === "win32")("is not written through a link that was planted", () => {
+    using dir = new TempDir();
+    const victim = dir.write("victim", "keep");
+    symlinkSync(victim, `${dir.path}/api-key.${process.pid}`);
+    const { path, secret } = keepSecret(dir.path, "api-key");
+    expect([readFileSync(victim, "utf8"), readFileSync(path, "utf8")]).toEqual(["keep", `${secret}\n`]);
   });
 
   test("that cannot be written is a problem with a way out", () => {
