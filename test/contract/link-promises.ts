@@ -24,7 +24,12 @@ export const linkPromises: ContractPromise[] = [
           "left out 1 empty model name",
           "left out 2 repeated model names",
         ],
-        protocol_version: "2026-04-bridge-v1",
+        protocol_version: worker.version === "v1" ? "2026-04-bridge-v1" : "modelrelay.v2",
+        ...(worker.version === "v2" && {
+          session: expect.stringMatching(/^[\w-]{32}$/),
+          grace_ms: 15_000,
+          window: 256 * 1024,
+        }),
       });
     },
   },
@@ -44,6 +49,7 @@ export const linkPromises: ContractPromise[] = [
   },
   {
     title: "takes a worker without a version or with unknown fields as v1, and refuses another major version",
+    link: "v1",
     async keep(kind) {
       await using relay = await kind.start();
       const old = await relay.worker();
@@ -100,7 +106,7 @@ export const linkPromises: ContractPromise[] = [
   {
     title: "hands a request to the next worker when one vanished before the first byte",
     async keep(kind) {
-      await using relay = await kind.start();
+      await using relay = await kind.start({ linkGraceMs: 0 });
       const first = await readyWorker(relay);
       const answer = chat(relay);
       await first.next("request");
@@ -116,7 +122,7 @@ export const linkPromises: ContractPromise[] = [
   {
     title: "gives a request up after the fourth lost worker",
     async keep(kind) {
-      await using relay = await kind.start();
+      await using relay = await kind.start({ linkGraceMs: 0 });
       const answer = (async () => {
         await healthShows<Health>(relay, (health) => health.workers_connected === 1);
         return chat(relay);
@@ -133,7 +139,7 @@ export const linkPromises: ContractPromise[] = [
   {
     title: "ends a stream whose worker vanished with an error event, and runs it nowhere else",
     async keep(kind) {
-      await using relay = await kind.start();
+      await using relay = await kind.start({ linkGraceMs: 0 });
       const first = await readyWorker(relay);
       const answer = chat(relay, { stream: true });
       first.chunk(await first.next("request"), "data: 1\n\n");
@@ -164,6 +170,7 @@ export const linkPromises: ContractPromise[] = [
   },
   {
     title: "gives a client the status of an error that an older worker sent as a stream",
+    link: "v1",
     async keep(kind) {
       await using relay = await kind.start();
       const worker = await readyWorker(relay);
@@ -252,6 +259,7 @@ export const linkPromises: ContractPromise[] = [
   },
   {
     title: "sends a method only to workers that named the feature",
+    link: "v1",
     async keep(kind) {
       await using relay = await kind.start();
       const plain = await readyWorker(relay);
@@ -300,7 +308,7 @@ export const linkPromises: ContractPromise[] = [
       const answer = relay.fetch("/api/chat", { method: "POST", body: '{"model":"m"}' });
       const request = await worker.next("request");
       expect(request["is_streaming"]).toBe(true);
-      worker.chunk(request, '{"done":false}\n');
+      worker.chunk(request, '{"done":false}\n', "application/x-ndjson");
       const response = await answer;
       expect([
         response.headers.get("content-type"),

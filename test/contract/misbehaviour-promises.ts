@@ -40,6 +40,7 @@ const OFFENCES: { title: string; commit(worker: RawWorker): void; code: number; 
 export const misbehaviourPromises: ContractPromise[] = [
   ...OFFENCES.map((offence): ContractPromise => ({
     title: `closes the link of a worker that sends ${offence.title}, while others serve`,
+    link: "v1",
     async keep(kind) {
       await using relay = await kind.start();
       const good = await readyWorker(relay);
@@ -61,6 +62,7 @@ export const misbehaviourPromises: ContractPromise[] = [
   })),
   {
     title: "closes the link of a worker whose first message is not register",
+    link: "v1",
     async keep(kind) {
       await using relay = await kind.start();
       const worker = await relay.worker();
@@ -84,6 +86,7 @@ export const misbehaviourPromises: ContractPromise[] = [
   },
   {
     title: "lets no worker complete another worker's request",
+    link: "v1",
     async keep(kind) {
       await using relay = await kind.start();
       const holder = await readyWorker(relay);
@@ -153,7 +156,8 @@ export const misbehaviourPromises: ContractPromise[] = [
       await using relay = await kind.start();
       const worker = await readyWorker(relay);
       for (const [count, length] of [
-        [100_000, 1],
+        // A head of v2 has a limit of its own, 1 MiB.
+        [worker.version === "v1" ? 100_000 : 50_000, 1],
         [20, 10_000],
       ] as const) {
         const fields = Array.from({ length: count }, (_, n) => [`x-${n}`, "v".repeat(length)]);
@@ -184,7 +188,7 @@ export const misbehaviourPromises: ContractPromise[] = [
         const { request_id: id } = await worker.next("request");
         worker.say({ type: "response_chunk", request_id: id, chunk: "x", status_code: status, headers: {} });
         await expectError(await inParts, 502, "backend_unreachable");
-        expect(await worker.next("cancel")).toMatchObject({ request_id: id });
+        await worker.inbox.next((message) => message.type === "cancel" && message["request_id"] === id);
       }
       worker.complete(running);
       expect(await (await stream).text()).toBe("data: 1\n\n");

@@ -1,10 +1,13 @@
 import { expect } from "bun:test";
-import type { RawWorker } from "../support/raw-worker.ts";
+import type { LinkVersion, RawWorker } from "../support/raw-worker.ts";
+import { RawWorkerV2 } from "../support/raw-worker-v2.ts";
 import type { RelayKind, TestRelay } from "../support/relays.ts";
 
 /** One thing that every relay does, in whatever way it runs. */
 export interface ContractPromise {
   title: string;
+  /** The version of the link that it is about, if it is about one alone. */
+  link?: LinkVersion;
   keep(kind: RelayKind): Promise<void>;
 }
 
@@ -49,6 +52,24 @@ export async function readyWorker(
   models = ["m"],
 ): Promise<RawWorker> {
   const worker = await relay.worker();
+  await worker.register(models, more);
+  return worker;
+}
+
+/** A connection of version 2, on which nothing has been said. */
+export async function v2Connection(relay: TestRelay, secret?: string): Promise<RawWorkerV2> {
+  const worker = await relay.worker("", secret);
+  if (worker instanceof RawWorkerV2) return worker;
+  throw new Error("This promise is about version 2");
+}
+
+/** A worker of version 2 that offers "m", registered. */
+export async function v2Worker(
+  relay: TestRelay,
+  more: Record<string, unknown> = {},
+  models = ["m"],
+): Promise<RawWorkerV2> {
+  const worker = await v2Connection(relay);
   await worker.register(models, more);
   return worker;
 }

@@ -16,8 +16,12 @@ export interface RawSocket {
   cut(): void;
 }
 
-/** A worker that says exactly what a test tells it to, right or wrong. */
+/** Versions of the link that a raw worker can speak. */
+export type LinkVersion = "v1" | "v2";
+
+/** A worker that says exactly what a test tells it to, right or wrong; this one in v1. */
 export class RawWorker {
+  readonly version: LinkVersion = "v1";
   readonly inbox = new Inbox<Message>();
   readonly closed: Promise<Closed>;
   #socket!: RawSocket;
@@ -33,8 +37,9 @@ export class RawWorker {
     this.#socket = socket;
   }
 
-  received(text: string): void {
-    this.inbox.put(JSON.parse(text) as Message);
+  received(message: string | Uint8Array): void {
+    if (typeof message !== "string") throw new Error("A binary message came over v1");
+    this.inbox.put(JSON.parse(message) as Message);
   }
 
   ended(closed: Closed): void {
@@ -75,7 +80,9 @@ export class RawWorker {
     return this.next("register_ack");
   }
 
-  chunk(request: Message, text: string): void {
+  /** @param contentType of the answer, where the first chunk can say it */
+  chunk(request: Message, text: string, contentType?: string): void {
+    void contentType;
     this.say({ type: "response_chunk", request_id: request["request_id"], chunk: text });
   }
 

@@ -4,7 +4,8 @@ import type { ListenAddress, RelayConfig } from "../../src/server/config.ts";
 import { createRelayApp, startRelay } from "../../src/server/index.ts";
 import type { SocketSession } from "../../src/server/listener.ts";
 import { binaryPath } from "./binary.ts";
-import { RawWorker } from "./raw-worker.ts";
+import { RawWorker, type LinkVersion } from "./raw-worker.ts";
+import { RawWorkerV2 } from "./raw-worker-v2.ts";
 
 export const SECRET = "test-worker-secret";
 
@@ -27,15 +28,25 @@ export interface RelaySettings {
 export interface TestRelay extends AsyncDisposable {
   /** Sends a request as a client; the path begins with `/`. */
   fetch(path: string, init?: RequestInit): Promise<Response>;
-  /** Connects a raw v1 worker. */
-  worker(query?: string): Promise<RawWorker>;
+  /** Connects a raw worker; it speaks the version that the relay was started for. */
+  worker(query?: string, secret?: string): Promise<RawWorker>;
   /** Asks the relay to shut down as SIGTERM does; resolves when it has. */
   drain(): Promise<void>;
 }
 
 export interface RelayKind {
   name: string;
-  start(settings?: RelaySettings): Promise<TestRelay>;
+  /** @param link what the raw workers speak; v1 unless given */
+  start(settings?: RelaySettings, link?: LinkVersion): Promise<TestRelay>;
+}
+
+/** The same relay, for workers that speak this version. */
+export function speaking(kind: RelayKind, link: LinkVersion): RelayKind {
+  return { name: `${kind.name}, link ${link}`, start: (settings) => kind.start(settings, link) };
+}
+
+function newRawWorker(link: LinkVersion): RawWorker {
+  return link === "v1" ? new RawWorker() : new RawWorkerV2();
 }
 
 export function relayConfig(settings: RelaySettings): RelayConfig & { listen: ListenAddress } {
@@ -62,7 +73,7 @@ export function relayConfig(settings: RelaySettings): RelayConfig & { listen: Li
 /** The core and its shells without a socket: messages are handed over as they are. */
 const inProcess: RelayKind = {
   name: "in process",
-  async start(settings = {}) {
+  async start(settings = {}, link = "v1") {
     const app = createRelayApp(relayConfig(settings), { clock: systemClock, log: silentLog });
     const connection = { address: "127.0.0.1", allowSilence() {}, limitSilence() {}, upgrade: () => false };
     return {
@@ -71,15 +82,17 @@ const inProcess: RelayKind = {
         if (response === undefined) throw new Error("The request became a WebSocket");
         return response;
       },
-      async worker(query = "") {
-        const worker = new RawWorker();
+      async worker(query = "", secret = SECRET) {
+        const worker = newRawWorker(link);
         const provider = new URLSearchParams(query).get("provider") ?? "local";
         let session: SocketSession | undefined = app.worker(
-          { provider, address: "127.0.0.1", version: "v1", credential: "" },
+          { provider, address: "127.0.0.1", version: link, credential: secret },
           {
             send(message) {
-              // As over a socket, nothing arrives within the turn in which it was sent.
-              queueMicrotask(() => worker.received(message as string));
+              // As over a socket, nothing arrives within the turn in which it was sent, and what was
+              // sent may be written over after it.
+              const sent = typeof message === "string" ? message : Buffer.from(message);
+              queueMicrotask(() => worker.received(sent));
               return true;
             },
             buffered: () => 0,
@@ -93,22 +106,22 @@ const inProcess: RelayKind = {
             },
           },
         );
-        const leave = () => {
-          session?.closed(1006);
+        const leave = (code = 1006, reason = "") => {
+          session?.closed(code);
           session = undefined;
+          worker.ended({ code, reason });
         };
         worker.attach({
           // A relay's socket would refuse a message of this size before anybody reads it.
           send: (message) => {
             const size = typeof message === "string" ? Buffer.byteLength(message) : message.length;
             if (size > 16 * 1024 * 1024) {
-              leave();
-              return worker.ended({ code: 1009, reason: "" });
+              return leave(1009);
             }
-            session?.receive(message as string | Buffer<ArrayBuffer>);
+            session?.receive(typeof message === "string" ? message : Buffer.from(message));
           },
           close: leave,
-          cut: leave,
+          cut: () => leave(),
         });
         return worker;
       },
@@ -120,10 +133,10 @@ const inProcess: RelayKind = {
 
 const overLoopback: RelayKind = {
   name: "over loopback",
-  async start(settings = {}) {
+  async start(settings = {}, link = "v1") {
     const running = startRelay(relayConfig(settings), { clock: systemClock, log: silentLog });
     return {
-      ...remote(running.url),
+      ...remote(running.url, link),
       drain: () => running.drain(),
       [Symbol.asyncDispose]: () => running.stop(),
     };
@@ -132,7 +145,7 @@ const overLoopback: RelayKind = {
 
 const builtBinary: RelayKind = {
   name: "built binary",
-  async start(settings = {}) {
+  async start(settings = {}, link = "v1") {
     const { provider, corsOrigin, ...numbers } = settings;
     const flags = Object.entries(numbers).map(([key, value]) => FLAGS[key as keyof typeof numbers](value));
     if (provider !== undefined) flags.push(`--provider=${provider}`);
@@ -145,7 +158,7 @@ const builtBinary: RelayKind = {
     });
     const url = await listeningAddress(child.stderr);
     return {
-      ...remote(url),
+      ...remote(url, link),
       async drain() {
         child.kill("SIGTERM");
         const code = await child.exited;
@@ -189,22 +202,31 @@ export async function listeningAddress(stderr: ReadableStream<Uint8Array>): Prom
   }
 }
 
-function remote(url: string): Pick<TestRelay, "fetch" | "worker"> {
+function remote(url: string, link: LinkVersion): Pick<TestRelay, "fetch" | "worker"> {
   return {
     fetch: (path, init) => fetch(url + path, { ...init, keepalive: false }),
-    worker: (query = "") => connectRawWorker(url, query),
+    worker: (query, secret) => connectRawWorker(url, query, secret, link),
   };
 }
 
 /** Connects a raw worker to a relay's address. */
-export async function connectRawWorker(url: string, query = "", secret = SECRET): Promise<RawWorker> {
-  const worker = new RawWorker();
+export async function connectRawWorker(
+  url: string,
+  query = "",
+  secret = SECRET,
+  link: LinkVersion = "v1",
+): Promise<RawWorker> {
+  const worker = newRawWorker(link);
   const socket = new WebSocket(`${url.replace("http", "ws")}/v1/worker/connect${query}`, {
     headers: { "x-worker-secret": secret },
+    ...(link === "v2" && { protocols: ["modelrelay.v2"] }),
   } as unknown as string[]);
+  socket.binaryType = "arraybuffer";
   const opened = Promise.withResolvers<void>();
   socket.addEventListener("open", () => opened.resolve());
-  socket.addEventListener("message", (event) => worker.received(String(event.data)));
+  socket.addEventListener("message", ({ data }) =>
+    worker.received(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer)),
+  );
   socket.addEventListener("close", (event) => {
     opened.reject(new Error(`The relay refused the worker: ${event.code} ${event.reason}`));
     worker.ended({ code: event.code, reason: event.reason });
