@@ -133,6 +133,13 @@ export const workerOptions = defineOptions({
     help: "Newest version of the link to the relay; auto for the newest that both ends speak",
     schema: oneOf(["auto", "v1"]),
   },
+  compress: {
+    env: "LINK_COMPRESS",
+    kind: "switch",
+    default: "false",
+    help: "Compress what goes to the relay and comes from it, for a slow line; costs time of the processor",
+    schema: onOff,
+  },
   firstByteTimeoutMs: {
     flag: "first-byte-timeout",
     env: "FIRST_BYTE_TIMEOUT_SECS",

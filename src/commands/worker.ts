@@ -53,8 +53,14 @@ function warnOfIgnored({ env, err }: Terminal): void {
 }
 
 /** Settings that are each valid and do not go together. */
-function checkTrust({ config, origins }: Reading<typeof workerOptions>): void {
+function checkTogether({ config, origins }: Reading<typeof workerOptions>): void {
   const { proxyUrl, caFile, pin } = config;
+  if (config.compress && config.linkVersion === "v1") {
+    throw new UsageError(
+      `Cannot use compress (${origins.compress}) with link-version v1 (${origins.linkVersion}): only newer versions compress`,
+      { action: "Remove one of them" },
+    );
+  }
   if (caFile !== undefined && pin !== undefined) {
     throw new UsageError(
       `Cannot use ca-file (${origins.caFile}) and pin (${origins.pin}) together: a pinned relay needs no authority`,
@@ -113,7 +119,7 @@ export const workerCommand: Command<typeof workerOptions> = {
     { line: "modelrelay worker --check", does: "Say which step between here and a generated token fails" },
   ],
   options: workerOptions,
-  check: checkTrust,
+  check: checkTogether,
   run: runWorker,
 };
 

@@ -9,6 +9,7 @@ import {
   type FrameHandler,
 } from "./frames.ts";
 import { ProtocolError } from "./messages.ts";
+import { Packer, Unpacker } from "./packing.ts";
 
 /** Takes messages away; see `Carrier` in link.ts. */
 export interface ByteCarrier {
@@ -80,6 +81,9 @@ export class Channel {
   #received = 0;
   #told = 0;
   #receivedBytes = 0;
+  /** Both are there once the two ends have agreed to pack, and anew with each carrier. */
+  #packer: Packer | undefined;
+  #unpacker: Unpacker | undefined;
 
   constructor(options: ChannelOptions) {
     this.#options = options;
@@ -100,6 +104,13 @@ export class Channel {
     return this.#carrier !== undefined;
   }
 
+  /** From here on frames may come packed, and those that leave do. What was written before leaves as it is. */
+  startPacking(): void {
+    if (this.#carrier !== undefined) this.flush();
+    this.#packer = new Packer();
+    this.#unpacker = new Unpacker();
+  }
+
   /** Sends from now on over this carrier. What waited goes out at the next flush. */
   attach(carrier: ByteCarrier): void {
     this.#carrier = carrier;
@@ -112,6 +123,7 @@ export class Channel {
   detach(): void {
     this.#carrier = undefined;
     this.#decoder = this.#newDecoder();
+    if (this.#packer !== undefined) this.startPacking();
   }
 
   /**
@@ -134,7 +146,7 @@ export class Channel {
     this.attach(carrier);
     this.#acknowledge(theirCount);
     greet?.();
-    for (const message of this.#unreceived(theirCount)) carrier.send(message);
+    for (const message of this.#unreceived(theirCount)) this.#handOver(message);
     this.#told = this.#received;
     this.#receivedBytes = 0;
   }
@@ -203,18 +215,42 @@ export class Channel {
       slab.users++;
       this.#unacked += bytes.length + KEPT_COST;
     }
-    this.#carrier?.send(bytes);
+    this.#handOver(bytes);
     if (this.#unacked <= V2_UNACKED_LIMIT) return;
     const message = `Cannot send more: ${this.#unacked} bytes wait for acknowledgement`;
     this.#options.overflowed(new ProtocolError(message, CLOSE.flow));
   }
 
+  #handOver(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#carrier?.send(this.#packer === undefined ? bytes : this.#packer.pack(bytes));
+  }
+
   #newDecoder(): FrameDecoder {
     return new FrameDecoder((type, request, payload) => {
-      if (isCounted(type)) this.#received++;
-      if (type === FRAME.ack) this.#acknowledgedBy(payload);
-      else this.#options.frame(type, request, payload);
+      if (type === FRAME.packed && this.#unpacker !== undefined) this.#unpack(this.#unpacker, payload);
+      else this.#take(type, request, payload);
     });
+  }
+
+  #take(type: number, request: number, payload: Uint8Array<ArrayBuffer>): void {
+    if (isCounted(type)) this.#received++;
+    if (type === FRAME.ack) this.#acknowledgedBy(payload);
+    else this.#options.frame(type, request, payload);
+  }
+
+  /** Takes the frames in a packed one as if they had come as they are. */
+  #unpack(unpacker: Unpacker, payload: Uint8Array): void {
+    const frames = unpacker.unpack(payload);
+    // The other end keeps what it packed as it was before.
+    this.#receivedBytes += frames.length - payload.length;
+    const inner = new FrameDecoder((type, request, inside) => {
+      if (type === FRAME.packed)
+        throw new ProtocolError("Cannot unpack a packed frame within another", CLOSE.protocol);
+      this.#take(type, request, inside);
+    });
+    inner.push(frames);
+    if (inner.held > 0)
+      throw new ProtocolError("Cannot unpack a frame: what is in it is not whole", CLOSE.protocol);
   }
 
   /** @returns where the frame begins in the slab */

@@ -48,6 +48,8 @@ export const FRAME = {
   resumed: 0x84,
   /** Relay to worker, JSON: there is no such session. */
   refused: 0x85,
+  /** Frames, compressed; once both ends have said that they can. */
+  packed: 0x86,
 } as const;
 
 /** Types from here on are about the carrier they come on: they are not counted, and not sent again. */

@@ -32,6 +32,8 @@ export const V2_ACK_FRAMES = 64;
 export const V2_ACK_BYTES = 64 * 1024;
 /** Frames that are ready together leave together, in messages of about this many bytes. */
 export const V2_BATCH = 256 * 1024;
+/** Bytes of frames in one packed frame. */
+export const V2_MAX_UNPACKED = 1024 * 1024;
 /** Time for which a session outlives its carrier. */
 export const V2_GRACE_MS = 15_000;
 

@@ -21,7 +21,16 @@ import {
   textList,
   type Fields,
 } from "./v1.ts";
-import { addCredit, creditOf, jsonFields, V2_VERSION, windowField, writeTime } from "./v2.ts";
+import {
+  addCredit,
+  creditOf,
+  DEFLATE_FEATURE,
+  jsonFields,
+  namesDeflate,
+  V2_VERSION,
+  windowField,
+  writeTime,
+} from "./v2.ts";
 import { tokenCounts } from "./token-counts.ts";
 
 /** A request that the worker holds. */
@@ -59,6 +68,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
   let registered = false;
   let lastNumber = 0;
   let theirWindow = V2_WINDOW;
+  let packs = false;
 
   function frame(type: number, number: number, payload: Uint8Array<ArrayBuffer>): void {
     if (!registered && type !== FRAME.control)
@@ -172,6 +182,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
     if (registered) throw new ProtocolError("Cannot register twice on one link", CLOSE.protocol);
     registered = true;
     theirWindow = windowField(fields, V2_WINDOW);
+    packs = namesDeflate(fields);
     const registration: Registration = {
       name: textField(fields, "worker_name"),
       models: textList(fields, "models"),
@@ -233,7 +244,9 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
         session: sessionId,
         grace_ms: graceMs,
         window,
+        ...(packs && { features: [DEFLATE_FEATURE] }),
       });
+      if (packs) channel.startPacking();
     },
     carries: () => NEEDS.method | NEEDS.bytes | NEEDS.large,
     request(request: LinkRequest) {

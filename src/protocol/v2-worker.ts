@@ -13,7 +13,16 @@ import {
   type Fields,
 } from "./v1.ts";
 import { V2Writer } from "./v2-writer.ts";
-import { cancelReason, creditOf, jsonFields, V2_VERSION, windowField, writeTime } from "./v2.ts";
+import {
+  cancelReason,
+  creditOf,
+  DEFLATE_FEATURE,
+  jsonFields,
+  namesDeflate,
+  V2_VERSION,
+  windowField,
+  writeTime,
+} from "./v2.ts";
 
 /** A request whose body is still coming. */
 interface Arriving {
@@ -31,6 +40,8 @@ export interface V2WorkerOptions {
   overflowed(error: ProtocolError): void;
   /** Bytes of a request's body that may be on their way. */
   window?: number;
+  /** Asks the relay for compression of the link. */
+  compress?: boolean;
 }
 
 /** The worker's end of a v2 link. */
@@ -39,7 +50,7 @@ export function createV2WorkerCodec(
   events: WorkerEvents,
   options: V2WorkerOptions,
 ): WorkerCodec {
-  const { window = V2_WINDOW } = options;
+  const { window = V2_WINDOW, compress = false } = options;
   const channel = new Channel({ ...options, frame });
   channel.attach(first);
   let asking: Carrier | undefined;
@@ -173,6 +184,7 @@ export function createV2WorkerCodec(
   function accepted(fields: Fields): void {
     sessionId = textField(fields, "session");
     theirWindow = windowField(fields, V2_WINDOW);
+    if (compress && namesDeflate(fields)) channel.startPacking();
     events.accepted({
       workerId: textField(fields, "worker_id"),
       models: textList(fields, "models"),
@@ -216,6 +228,7 @@ export function createV2WorkerCodec(
         protocol_version: V2_VERSION,
         current_load: registration.load,
         window,
+        ...(compress && { features: [DEFLATE_FEATURE] }),
       }),
     respond(held) {
       // Taken back before it was begun, if it is not there: there is nobody to answer.

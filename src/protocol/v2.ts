@@ -8,6 +8,14 @@ import { optionalCount, type Fields } from "./v1.ts";
 
 export const V2_VERSION = "modelrelay.v2";
 
+/** The feature of a peer that takes packed frames, and packs what it sends to one that does. */
+export const DEFLATE_FEATURE = "deflate";
+
+export function namesDeflate(fields: Fields): boolean {
+  const features = fields["features"];
+  return Array.isArray(features) && features.includes(DEFLATE_FEATURE);
+}
+
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** @throws {ProtocolError} if the payload is no JSON object */

@@ -23,6 +23,8 @@ export interface WorkerConfig {
   workerName: string;
   /** Newest version of the link that is offered; `auto` is the newest there is. */
   linkVersion: "auto" | "v1";
+  /** Compresses what crosses a link of v2, if the relay can; for slow lines. */
+  compress?: boolean;
   /** Requests at the backend at once. */
   maxConcurrency: number;
   /** Sent to the backend as `Authorization: Bearer`. Never logged. */

@@ -149,6 +149,7 @@ class LinkSession implements Session {
     return createV2WorkerCodec(carrier, events, {
       schedule: setImmediate,
       overflowed: (error) => this.close(error.closeCode, error.message),
+      ...(this.#config.compress !== undefined && { compress: this.#config.compress }),
     });
   }
 

@@ -60,6 +60,7 @@ describe("Settings", () => {
       models: { all: true, names: [] },
       maxConcurrency: 1,
       linkVersion: "auto",
+      compress: false,
       workerName: "gpu-box",
       provider: "local",
       firstByteTimeoutMs: 0,

@@ -1,6 +1,7 @@
 import { expect } from "bun:test";
 import { frameOf, TYPE } from "../support/raw-worker-v2.ts";
 import { CHAT, chat, healthShows, v2Connection, v2Worker, type ContractPromise } from "./promise.ts";
+import { v2CompressionPromises } from "./v2-compression-promises.ts";
 import { v2MisbehaviourPromises } from "./v2-misbehaviour-promises.ts";
 import { v2ResumePromises } from "./v2-resume-promises.ts";
 
@@ -195,6 +196,7 @@ const promises: Omit<ContractPromise, "link">[] = [
 
 export const v2Promises: ContractPromise[] = [
   ...promises.map((promise): ContractPromise => ({ ...promise, link: "v2" })),
+  ...v2CompressionPromises,
   ...v2MisbehaviourPromises,
   ...v2ResumePromises,
 ];

@@ -1,3 +1,4 @@
+import { constants, deflateRawSync, inflateRawSync } from "node:zlib";
 import { RawWorker, type Message } from "./raw-worker.ts";
 
 /** Frame types, as docs/protocol.md lists them. Written down once more, so that a slip in either shows. */
@@ -16,6 +17,7 @@ export const TYPE = {
   resume: 0x83,
   resumed: 0x84,
   refused: 0x85,
+  packed: 0x86,
 } as const;
 
 const LARGEST_BODY = 65_536;
@@ -109,6 +111,12 @@ export class RawWorkerV2 extends RawWorker {
   override readonly version = "v2";
   /** Whether it acknowledges what comes, and asks for more of a body that it has taken. */
   acknowledges = true;
+  /** Packed frames that have come. */
+  packed = 0;
+  /** What was packed on this connection: as it came, and as it was before it left. */
+  #packedIn: Buffer = Buffer.alloc(0);
+  #unpackedIn = 0;
+  #packedOut: Buffer = Buffer.alloc(0);
   #held: Buffer = Buffer.alloc(0);
   #resuming = false;
   #state = newSession();
@@ -146,6 +154,20 @@ export class RawWorkerV2 extends RawWorker {
     const bytes = frameOf(type, request, payload);
     if (type < FIRST_UNCOUNTED) this.#state.kept.push(bytes);
     this.raw(new Uint8Array(bytes));
+  }
+
+  /** Counted frames that leave within one packed frame. */
+  pack(...frames: [type: number, request: number, payload?: Uint8Array | object][]): void {
+    const all = frames.map((frame) => frameOf(...frame));
+    this.#state.kept.push(...all);
+    const plain = Buffer.concat(all);
+    const before = this.#packedOut.subarray(-32_768);
+    const payload = deflateRawSync(plain, {
+      finishFlush: constants.Z_SYNC_FLUSH,
+      ...(before.length > 0 && { dictionary: before }),
+    });
+    this.#packedOut = Buffer.concat([this.#packedOut, plain]);
+    this.frame(TYPE.packed, 0, payload);
   }
 
   /** Frames that leave in one message. */
@@ -281,6 +303,16 @@ export class RawWorkerV2 extends RawWorker {
         return this.inbox.put({ type: "ping", timestamp_unix_ms: Number(payload.readBigUInt64BE()) });
       case TYPE.resumed:
         return this.#resumed(json(payload));
+      case TYPE.packed: {
+        // All payloads are one stream: read it from its beginning, and take what is new.
+        this.packed++;
+        this.#packedIn = Buffer.concat([this.#packedIn, payload]);
+        const plain = inflateRawSync(this.#packedIn, { finishFlush: constants.Z_SYNC_FLUSH });
+        const rest = takeFrames(plain.subarray(this.#unpackedIn), (frame) => this.#take(frame));
+        if (rest.length > 0) throw new Error("A packed frame does not hold whole frames");
+        this.#unpackedIn = plain.length;
+        return;
+      }
       case TYPE.refused:
         this.#resuming = false;
         this.#state = newSession();
