@@ -184,7 +184,7 @@ function once(socket: ReturnType<typeof connectTcp>, event: string): Promise<voi
 
 async function checkSecret(config: WorkerConfig, clock: Clock): Promise<Outcome> {
   const target = connectUrl(config).href;
-  const failure = (await probeLink(config, clock)) ?? (await tryRegistration(config, clock));
+  const failure = (await probeLink(config, clock)).failure ?? (await tryRegistration(config, clock));
   if (failure === undefined) return { target, ok: true, details: "the relay accepts this worker" };
   const { message, action } = describeFailure(failure);
   return { target, ok: false, details: message, action };

@@ -83,7 +83,7 @@ export function dialRelay(
     // Failures are reported by the close event, which always follows.
     opened.addEventListener("error", () => {});
     opened.addEventListener("close", ({ code, reason }) => {
-      if (state === "dialing") void explainRefusal(tls, offered.length > 0);
+      if (state === "dialing") void explainRefusal(tls, offered);
       else if (state === "open") over(() => events.closed(code, reason));
     });
   }
@@ -110,14 +110,15 @@ export function dialRelay(
   }
 
   /**
-   * The upgrade failed, and the socket does not say why: a plain request does. Where that goes through,
-   * the relay has picked none of the subprotocols, which Bun's client takes for a failure.
+   * The upgrade failed, and the socket does not say why: a plain request does. Where that goes through
+   * and none of the subprotocols is picked, that was why: Bun's client takes it for a failure. Where one
+   * is picked, the trouble has passed.
    */
-  async function explainRefusal(tls: RelayTls | undefined, withProtocols: boolean): Promise<void> {
-    const failure = await probeLink(config, clock);
+  async function explainRefusal(tls: RelayTls | undefined, offered: readonly string[]): Promise<void> {
+    const probe = await probeLink(config, clock, offered);
     if (state !== "dialing") return;
-    if (failure === undefined && withProtocols) return connect(tls, []);
-    over(() => events.failed(failure ?? { kind: "closed", code: 1006, reason: "" }));
+    if (probe.failure === undefined && probe.protocol === "" && offered.length > 0) return connect(tls, []);
+    over(() => events.failed(probe.failure ?? { kind: "closed", code: 1006, reason: "" }));
   }
 
   if (config.pins === undefined) connect(authorityTls(config));

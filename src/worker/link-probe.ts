@@ -10,22 +10,26 @@ const DEFAULT_RETRY_AFTER_MS = 5_000;
 /** No relay throttles for longer: it would be a mistake, or a proxy's own. */
 const MAX_RETRY_AFTER_MS = 600_000;
 
+/** Why the relay or the way to it refused, or the subprotocol that it picked, empty for none. */
+export type LinkProbe = { failure: DialFailure } | { failure: undefined; protocol: string };
+
 /**
  * Asks the relay for the link by a plain HTTP request. A WebSocket client does not tell why an upgrade
  * was refused; this request gets the same answer, with its status and headers. If the relay agrees
  * (101), the connection is given up at once, before anything was registered.
  *
- * @returns why the relay or the way to it refused, or `undefined` if the upgrade went through
+ * @param protocols subprotocols to offer
  */
 export async function probeLink(
   config: Pick<WorkerConfig, "proxyUrl" | "provider" | "workerSecret" | "caPem" | "pins">,
   clock: Clock,
-): Promise<DialFailure | undefined> {
+  protocols: readonly string[] = [],
+): Promise<LinkProbe> {
   const abort = new AbortController();
   const timeout = AbortSignal.timeout(PROBE_TIMEOUT_MS);
   try {
     const terms = await relayTls(config, clock, timeout);
-    if ("failure" in terms) return terms.failure;
+    if ("failure" in terms) return terms;
     const response = await fetch(connectUrl(config), {
       headers: {
         "x-worker-secret": config.workerSecret,
@@ -33,6 +37,7 @@ export async function probeLink(
         upgrade: "websocket",
         "sec-websocket-version": "13",
         "sec-websocket-key": Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64"),
+        ...(protocols.length > 0 && { "sec-websocket-protocol": protocols.join(", ") }),
       },
       redirect: "manual",
       keepalive: false,
@@ -40,10 +45,13 @@ export async function probeLink(
       ...(terms.tls !== undefined && { tls: terms.tls }),
       signal: AbortSignal.any([abort.signal, timeout]),
     });
-    return failureOf(response, clock.wall());
+    const failure = failureOf(response, clock.wall());
+    return failure === undefined
+      ? { failure, protocol: response.headers.get("sec-websocket-protocol") ?? "" }
+      : { failure };
   } catch (error) {
-    if (timeout.aborted) return { kind: "silent" };
-    return await explainDial(config, error, clock);
+    if (timeout.aborted) return { failure: { kind: "silent" } };
+    return { failure: await explainDial(config, error, clock) };
   } finally {
     abort.abort();
   }
