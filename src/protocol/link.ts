@@ -156,6 +156,8 @@ export interface WorkerCodec {
 
 /** The worker's part in going on after a lost connection. */
 export interface Continuation {
+  /** Whether something was said that the relay may not have. */
+  readonly owes: boolean;
   /** The connection is lost: what is said from now on waits. */
   suspend(): void;
   /** Asks over another connection to go on; `resumed` or `refused` is the answer. */

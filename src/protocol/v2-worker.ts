@@ -256,6 +256,9 @@ export function createV2WorkerCodec(
       channel.sendJson(FRAME.control, 0, { type: "models_update", models, current_load: load }),
     flush: () => channel.flush(),
     continuation: {
+      get owes() {
+        return channel.unacked > 0;
+      },
       suspend() {
         asking = undefined;
         channel.detach();

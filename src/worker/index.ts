@@ -277,7 +277,11 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
       log.warn("Requests still ran when the time to finish was over", { requests: jobs.load });
       jobs.endAll({ kind: "shutdown" });
     });
-    void jobs.idle().then(() => step({ kind: "drained" }));
+    const link = session;
+    void jobs
+      .idle()
+      .then(() => link?.settled())
+      .then(() => step({ kind: "drained" }));
   }
 
   function finish(code: number): void {

@@ -95,6 +95,11 @@ async function forward(response: BackendResponse, context: JobContext): Promise<
   const rest = transform?.end();
   if (rest !== undefined && rest.byteLength > 0) writer.body(rest);
   writer.end();
+  // A worker that leaves must not take with it what its client has not made room for yet.
+  for (let held = writer.room(); held !== undefined && !writer.finished; held = writer.room()) {
+    await Promise.race([held, aborted()]);
+    signal.throwIfAborted();
+  }
 }
 
 function opensWithEvent(status: number, type: string | undefined): boolean {

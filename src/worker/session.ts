@@ -47,6 +47,8 @@ export interface SessionEvents {
 /** One link to the relay, from the dial to its end; over several connections if the version allows. */
 export interface Session {
   readonly codec: WorkerCodec;
+  /** Resolves once what was said can leave: while there is no connection, when there is one again, or never will be. */
+  settled(): Promise<void>;
   /** Ends the link in order. */
   close(code: number, reason: string): void;
   /** Cuts the connection without a goodbye. */
@@ -76,7 +78,7 @@ export function openSession(config: WorkerConfig, parts: SessionParts, events: S
 type State =
   | { kind: "dialing" | "registering" | "ready" }
   /** Without a connection, or with one over which the relay has not agreed yet to go on. */
-  | { kind: "suspended"; until: number; tries: number }
+  | { kind: "suspended"; until: number; tries: number; owes: boolean }
   | { kind: "ended" };
 
 class LinkSession implements Session {
@@ -92,6 +94,10 @@ class LinkSession implements Session {
   #timer: Timer | undefined;
   #lastHeard = 0;
   #graceMs = 0;
+  /** Connections over which it has asked to go on, and which it has given up without an answer. */
+  #abandoned = 0;
+  /** Resolves with the connection that is waited for. */
+  #settling: PromiseWithResolvers<void> | undefined;
   /** Why this end closes the link, once it does. */
   #closing: { code: number; reason: string } | undefined;
 
@@ -107,6 +113,12 @@ class LinkSession implements Session {
   get codec(): WorkerCodec {
     if (this.#codec === undefined) throw new Error("Nothing can be said before there is a connection");
     return this.#codec;
+  }
+
+  settled(): Promise<void> {
+    if (this.#state.kind !== "suspended" || !this.#state.owes) return Promise.resolve();
+    this.#settling ??= Promise.withResolvers<void>();
+    return this.#settling.promise;
   }
 
   close(code: number, reason: string): void {
@@ -186,6 +198,8 @@ class LinkSession implements Session {
         this.#lastHeard = this.#clock.now();
         this.#watch();
         events.resumed?.();
+        this.#settling?.resolve();
+        this.#settling = undefined;
       },
       refused: (reason) =>
         this.#cut({ kind: "lost", code: ABNORMAL, reason: `the relay does not go on: ${reason}` }),
@@ -207,20 +221,26 @@ class LinkSession implements Session {
   #closed(code: number, reason: string): void {
     const given = this.#closing ?? { code, reason };
     const { kind } = this.#state;
-    if (kind === "ready" && this.#closing === undefined && this.#canReturn(code)) return this.#suspend();
-    if (kind === "suspended" && this.#closing === undefined && !isGoodbye(code)) return this.#returnLater();
+    // One that was given up has reached the relay after the one that followed it.
+    const late = code === CLOSE.superseded && this.#abandoned > 0;
+    if (late) this.#abandoned--;
+    if (this.#closing === undefined && (late || !isGoodbye(code))) {
+      if (kind === "ready" && this.#canReturn()) return this.#suspend();
+      if (kind === "suspended") return this.#returnLater();
+    }
     this.#end(this.#endOf(given.code, given.reason));
   }
 
-  #canReturn(code: number): boolean {
-    return this.#codec?.continuation !== undefined && this.#graceMs > 0 && !isGoodbye(code);
+  #canReturn(): boolean {
+    return this.#codec?.continuation !== undefined && this.#graceMs > 0;
   }
 
   /** The connection is lost. The requests go on, and what they answer waits. */
   #suspend(): void {
     this.#timer?.cancel();
+    const owes = this.#events.load() > 0 || this.#codec?.continuation?.owes === true;
     this.#codec?.continuation?.suspend();
-    this.#state = { kind: "suspended", until: this.#clock.now() + this.#graceMs, tries: 0 };
+    this.#state = { kind: "suspended", until: this.#clock.now() + this.#graceMs, tries: 0, owes };
     this.#events.suspended?.(this.#graceMs);
     this.#return();
   }
@@ -240,7 +260,9 @@ class LinkSession implements Session {
     const left = state.until - this.#clock.now();
     if (left <= 0) return this.#giveUp();
     state.tries++;
+    let asked = false;
     this.#limit(Math.min(HANDSHAKE_TIMEOUT_MS, left), () => {
+      if (asked) this.#abandoned++;
       this.#dial.cut();
       this.#returnLater();
     });
@@ -248,6 +270,7 @@ class LinkSession implements Session {
       opened: (socket) => {
         // A relay of another version stands there now, which knows nothing of this session.
         if (socket.protocol !== V2_SUBPROTOCOL) return this.#giveUp();
+        asked = true;
         this.#codec?.continuation?.ask(this.#carrierOf(socket));
       },
       message: (data) => this.#received(data),
@@ -287,6 +310,7 @@ class LinkSession implements Session {
     this.#timer?.cancel();
     this.#gate?.open();
     this.#events.ended(result);
+    this.#settling?.resolve();
   }
 
   /** The relay pings each 15 s, so that silence means a dead connection, which no event reports. */
