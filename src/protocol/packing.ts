@@ -23,6 +23,8 @@ const MEMORY_BYTES = 8 * 1024;
 const LEVEL = 3;
 /** What is smaller hardly shrinks: acknowledgements, pings, credits. */
 const MIN_BYTES = 64;
+/** Up to this, what is not shorter leaves packed all the same. */
+const SEED_BYTES = 2 * 1024;
 
 /** The last bytes of a stream. */
 class Tail {
@@ -52,7 +54,7 @@ export class Packer {
 
   /**
    * @param frames whole ones
-   * @returns one frame with all of them in it; `frames` where that would not be shorter
+   * @returns one frame with all of them in it; `frames` where that would not pay
    */
   pack(frames: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     if (frames.length < MIN_BYTES || frames.length > V2_MAX_UNPACKED) return frames;
@@ -61,8 +63,10 @@ export class Packer {
       finishFlush: constants.Z_SYNC_FLUSH,
       ...this.#tail.options,
     });
-    // What is not sent is not part of the stream, so that nothing has to be remembered of it.
-    if (payload.length + HEADER_BYTES >= frames.length || payload.length > V2_MAX_TEXT) return frames;
+    // What is not sent is not part of the stream, so that nothing has to be remembered of it. A first small
+    // piece is hardly ever shorter, but those after it are, as they resemble it.
+    const limit = frames.length <= SEED_BYTES ? V2_MAX_TEXT : frames.length - HEADER_BYTES;
+    if (payload.length >= limit) return frames;
     this.#tail.add(frames);
     const frame = new Uint8Array(HEADER_BYTES + payload.length);
     writeHeader(frame, 0, FRAME.packed, 0, payload.length);
