@@ -45,6 +45,10 @@ export class BinaryProgram implements AsyncDisposable {
     void this.#follow();
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   get log(): string {
     return this.#log;
   }
