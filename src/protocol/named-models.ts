@@ -4,20 +4,22 @@
  * one model and run another.
  */
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const COLON = 0x3a;
-const COMMA = 0x2c;
+import {
+  CLOSE_BRACE,
+  CLOSE_BRACKET,
+  COLON,
+  COMMA,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  QUOTE,
+  stringAt,
+  stringEnd,
+} from "./json-bytes.ts";
+
 const LETTER_T = 0x74;
 const LETTER_F = 0x66;
 /** What may stand before the text: white space, byte order marks, and the NULs of wide characters. */
 const BEFORE_TEXT = new Set([0x20, 0x0a, 0x0d, 0x09, 0xef, 0xbb, 0xbf, 0xfe, 0xff, 0x00]);
-
-const decoder = new TextDecoder();
 
 /** What a scan of a JSON text finds among the members of its outermost object. */
 export interface ScannedBody {
@@ -83,12 +85,12 @@ export function scanBody(json: Uint8Array): ScannedBody {
         const end = stringEnd(json, at);
         if (end === undefined) return found;
         if (depth === 1 && expectsName) {
-          const name = textOf(json, at, end);
+          const name = stringAt(json, at, end);
           expectsModel = name?.toLowerCase() === "model";
           expectsStream = name === "stream";
           if (expectsStream) found.stream = undefined;
         } else if (depth === 1 && expectsModel) {
-          models.push(textOf(json, at, end));
+          models.push(stringAt(json, at, end));
           expectsModel = false;
         }
         at = end - 1;
@@ -110,23 +112,4 @@ export function scanBody(json: Uint8Array): ScannedBody {
 function isBlank(json: Uint8Array, from: number): boolean {
   for (let at = from; at < json.length; at++) if (!BEFORE_TEXT.has(json[at] ?? -1)) return false;
   return true;
-}
-
-/** Index behind the closing quote of the string that begins at `start`. */
-function stringEnd(json: Uint8Array, start: number): number | undefined {
-  for (let at = start + 1; ; at++) {
-    at = json.indexOf(QUOTE, at);
-    if (at === -1) return undefined;
-    let slashes = 0;
-    while (json[at - 1 - slashes] === BACKSLASH) slashes++;
-    if (slashes % 2 === 0) return at + 1;
-  }
-}
-
-function textOf(json: Uint8Array, start: number, end: number): string | undefined {
-  try {
-    return JSON.parse(decoder.decode(json.subarray(start, end))) as string;
-  } catch {
-    return undefined;
-  }
 }

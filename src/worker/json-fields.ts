@@ -2,6 +2,17 @@
  * Finds string values in JSON text without reading it into objects, so that one value can be replaced
  * and every other byte stays as it was: key order, spacing, big numbers and all.
  */
+import {
+  CLOSE_BRACE,
+  CLOSE_BRACKET,
+  COLON,
+  COMMA,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  QUOTE,
+  stringAt,
+  stringEnd,
+} from "../protocol/json-bytes.ts";
 
 /** Where a value stands in the text, quotes included: `[start, end)`. */
 export interface ValueRange {
@@ -10,16 +21,6 @@ export interface ValueRange {
   value: string;
 }
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const COLON = 0x3a;
-const COMMA = 0x2c;
-
-const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 /**
@@ -66,9 +67,9 @@ export function findStrings(json: Uint8Array, paths: readonly (readonly string[]
         if (keys.length > longest) {
           if (expectsKey) key = "";
         } else if (expectsKey) {
-          key = decodeString(json, at, end) ?? "";
+          key = stringAt(json, at, end) ?? "";
         } else if (key !== undefined && paths.some((path) => isAt(path, keys, key))) {
-          const value = decodeString(json, at, end);
+          const value = stringAt(json, at, end);
           if (value !== undefined) found.push({ start: at, end, value });
         }
         at = end - 1;
@@ -94,27 +95,6 @@ function isAt(
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
-/** Index behind the closing quote of the string that begins at `start`. */
-function stringEnd(json: Uint8Array, start: number): number | undefined {
-  let at = start + 1;
-  for (;;) {
-    const quote = json.indexOf(QUOTE, at);
-    if (quote === -1) return undefined;
-    let slashes = 0;
-    while (json[quote - 1 - slashes] === BACKSLASH) slashes++;
-    if (slashes % 2 === 0) return quote + 1;
-    at = quote + 1;
-  }
-}
-
-function decodeString(json: Uint8Array, start: number, end: number): string | undefined {
-  try {
-    return JSON.parse(decoder.decode(json.subarray(start, end))) as string;
-  } catch {
-    return undefined;
-  }
 }
 
 /** The same text with the strings at `ranges` replaced by `value`. */
