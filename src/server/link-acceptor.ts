@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { closeReason } from "../protocol/close-reason.ts";
 import { FRAME, FrameDecoder, HEADER_BYTES, writeHeader } from "../protocol/frames.ts";
 import { CLOSE, REGISTER_TIMEOUT_MS } from "../protocol/limits.ts";
 import { ProtocolError } from "../protocol/messages.ts";
@@ -157,7 +158,7 @@ class FirstFrame implements SocketSession {
     const { address } = this.#ticket;
     this.#log.warn("A worker's connection was refused", { address, reason: messageOf(error) });
     const code = error instanceof ProtocolError ? error.closeCode : CLOSE.protocol;
-    this.#socket.close(code, messageOf(error).slice(0, 100));
+    this.#socket.close(code, closeReason(messageOf(error)));
   }
 }
 

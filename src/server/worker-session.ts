@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { ABNORMAL, closeReason } from "../protocol/close-reason.ts";
 import {
   CLOSE,
   GOODBYES,
@@ -50,9 +51,6 @@ export interface SessionOptions {
   clock: Clock;
   log: Log;
 }
-
-/** What a WebSocket reports of a connection that ended without a close (RFC 6455 §7.1.5). */
-const ABNORMAL = 1006;
 
 /** One worker: its codec, its heartbeat, and the connection beneath, which may be lost and replaced. */
 export class WorkerSession {
@@ -133,14 +131,7 @@ export class WorkerSession {
   close(code: number, reason: string): void {
     if (this.#closed) return;
     this.codec.flush?.();
-    // A close reason has room for 123 bytes (RFC 6455 §5.5).
-    this.#socket.close(
-      code,
-      Buffer.from(reason)
-        .subarray(0, 120)
-        .toString()
-        .replace(/\ufffd+$/, ""),
-    );
+    this.#socket.close(code, closeReason(reason));
     this.closed();
   }
 

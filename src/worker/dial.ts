@@ -1,5 +1,6 @@
 import { messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { ABNORMAL, closeReason } from "../protocol/close-reason.ts";
 import { linkUrl, type WorkerConfig } from "./config.ts";
 import type { DialFailure } from "./connection.ts";
 import { probeLink } from "./link-probe.ts";
@@ -118,7 +119,7 @@ export function dialRelay(
     const probe = await probeLink(config, clock, offered);
     if (state !== "dialing") return;
     if (probe.failure === undefined && probe.protocol === "" && offered.length > 0) return connect(tls, []);
-    over(() => events.failed(probe.failure ?? { kind: "closed", code: 1006, reason: "" }));
+    over(() => events.failed(probe.failure ?? { kind: "closed", code: ABNORMAL, reason: "" }));
   }
 
   if (config.pins === undefined) connect(authorityTls(config));
@@ -133,16 +134,9 @@ export function dialRelay(
 
   return {
     close(code, reason) {
-      if (state === "open") socket?.close(code, cutReason(reason));
+      if (state === "open") socket?.close(code, closeReason(reason));
       else cut();
     },
     cut,
   };
-}
-
-/** A close reason holds at most 123 bytes of UTF-8 (RFC 6455 §5.5). */
-function cutReason(reason: string): string {
-  let text = reason;
-  while (Buffer.byteLength(text) > 123) text = text.slice(0, -1);
-  return text;
 }

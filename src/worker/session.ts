@@ -1,6 +1,7 @@
 import { backoffMs } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import { ABNORMAL } from "../protocol/close-reason.ts";
 import { CLOSE, GOODBYES, PONG_TIMEOUT_MS, REGISTER_TIMEOUT_MS, V2_SUBPROTOCOL } from "../protocol/limits.ts";
 import type { Carrier, WorkerCodec, WorkerEvents } from "../protocol/link.ts";
 import { ProtocolError, type Acceptance, type LinkRequest, type Registration } from "../protocol/messages.ts";
@@ -15,8 +16,6 @@ import { createSendGate, type SendGate } from "./send-gate.ts";
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** How a relay closes a link whose secret is wrong (RFC 6455 §7.4.1). */
 const POLICY_VIOLATION = 1008;
-/** What a connection ends with that was cut (RFC 6455 §7.1.5). */
-const ABNORMAL = 1006;
 /** Time that a closing handshake gets before the connection is cut. */
 const CLOSE_TIMEOUT_MS = 10_000;
 /** Between tries to come back: at once, then soon, as the grace period is short. */
