@@ -161,7 +161,7 @@ export function createV2WorkerCodec(
     const id = arriving.get(number)?.id ?? writers.get(number)?.id;
     arriving.delete(number);
     if (id === undefined) return mustBeOver(number);
-    writers.get(number)?.drop();
+    writers.get(number)?.cancelled();
     numbers.delete(id);
     events.cancel(id, cancelReason(fields["reason"]));
   }
@@ -242,7 +242,7 @@ export function createV2WorkerCodec(
           writers.delete(number);
         },
       });
-      if (number === 0) writer.drop();
+      if (number === 0) writer.cancelled();
       else writers.set(number, writer);
       return writer;
     },

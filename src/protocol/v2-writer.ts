@@ -77,13 +77,9 @@ export class V2Writer implements ResponseWriter {
     this.#finish();
   }
 
+  /** Nobody wants it any more: the backend was told, or the relay said so. */
   cancelled(): void {
     if (this.#state !== "finished") this.#finish();
-  }
-
-  /** The relay does not want it any more. */
-  drop(): void {
-    this.cancelled();
   }
 
   grant(bytes: number): void {
