@@ -88,7 +88,10 @@ export function headerFields(fields: Fields, name: string): HeaderFields {
   if (value === undefined || value === null) return {};
   if (typeof value !== "object" || Array.isArray(value)) throw wrong(fields, name, "an object");
   const headers: HeaderFields = {};
-  for (const [key, entry] of Object.entries(value)) if (typeof entry === "string") headers[key] = entry;
+  for (const key in value) {
+    const entry: unknown = (value as Fields)[key];
+    if (typeof entry === "string") headers[key] = entry;
+  }
   return headers;
 }
 

@@ -20,11 +20,11 @@ const decoder = new TextDecoder();
  *
  * @param streamsByDefault for APIs that stream unless told not to (Ollama's chat and generate)
  */
-export async function bodyFields(
+export function bodyFields(
   body: Uint8Array<ArrayBuffer>,
   contentType: string,
   streamsByDefault: boolean,
-): Promise<BodyFields | ClientError> {
+): BodyFields | ClientError | Promise<BodyFields | ClientError> {
   // Whatever else the type says is tried as JSON: `curl -d '{…}'` calls its body a urlencoded form.
   return /^multipart\/form-data\b/i.test(contentType)
     ? formFields(body, contentType)

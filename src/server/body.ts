@@ -32,14 +32,16 @@ export async function readBody(
   budget: ByteBudget,
   clock: Clock,
 ): Promise<BodyResult> {
+  const declared = declaredLength(request);
+  // Looked at before the body itself, which would be made a stream by that.
+  if (declared !== undefined && declared <= Math.min(AT_ONCE, limit))
+    return readAtOnce(request, declared, budget, clock);
   const { body } = request;
   if (body === null) return { ok: true, bytes: EMPTY };
-  const declared = declaredLength(request);
   if (declared !== undefined && declared > limit) {
     discard(body.getReader(), clock);
     return refused(tooLarge(limit));
   }
-  if (declared !== undefined && declared <= AT_ONCE) return readAtOnce(request, declared, budget, clock);
   // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
   const reader = new BodyReader(body, limit, budget, clock);
   return reader.read();
@@ -49,26 +51,35 @@ export async function readBody(
  * A small body is collected by the runtime, which takes half the time of reading it part by part. What
  * comes slowly costs no more than its announced length meanwhile.
  */
-async function readAtOnce(
+function readAtOnce(
   request: Request,
   declared: number,
   budget: ByteBudget,
   clock: Clock,
 ): Promise<BodyResult> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = clock.after(BODY_GRACE_MS, () => late.resolve(undefined));
-  try {
-    const buffer = await Promise.race([request.arrayBuffer(), late.promise]);
-    if (buffer === undefined) return refused(tooSlow());
-    // A body that breaks off need not reject.
-    if (buffer.byteLength !== declared) return refused(brokenOff());
-    if (!budget.take(buffer.byteLength)) return refused(overloaded(budget));
-    return { ok: true, bytes: new Uint8Array(buffer) };
-  } catch {
-    return refused(brokenOff());
-  } finally {
-    timer.cancel();
-  }
+  return new Promise((resolve) => {
+    let late = false;
+    const timer = clock.after(BODY_GRACE_MS, () => {
+      late = true;
+      resolve(refused(tooSlow()));
+    });
+    const take = (buffer: ArrayBuffer): BodyResult => {
+      // A body that breaks off need not reject.
+      if (buffer.byteLength !== declared) return refused(brokenOff());
+      if (!budget.take(declared)) return refused(overloaded(budget));
+      return { ok: true, bytes: new Uint8Array(buffer) };
+    };
+    request.arrayBuffer().then(
+      (buffer) => {
+        timer.cancel();
+        if (!late) resolve(take(buffer));
+      },
+      () => {
+        timer.cancel();
+        resolve(refused(brokenOff()));
+      },
+    );
+  });
 }
 
 /**

@@ -19,5 +19,7 @@ export function keepAlive(dialect: Dialect): string | undefined {
 /** Header fields in which clients of the dialect look for the request's id. */
 export function idHeaders(dialect: Dialect, requestId: string): Record<string, string> {
   // Anthropic's SDKs know it under this name alone.
-  return { "x-request-id": requestId, ...(dialect === "anthropic" && { "request-id": requestId }) };
+  return dialect === "anthropic"
+    ? { "x-request-id": requestId, "request-id": requestId }
+    : { "x-request-id": requestId };
 }

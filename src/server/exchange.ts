@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "../base/clock.ts";
+import { timing } from "../base/server-timing.ts";
 import { errorEvent, type Dialect } from "../protocol/dialect.ts";
 import { responseHeadersForClient } from "../protocol/headers.ts";
 import type { CancelReason, LinkRequest, ResponseHead } from "../protocol/messages.ts";
@@ -268,7 +269,8 @@ export class Exchange {
     this.status = head.status;
     const headers = responseHeadersForClient(head.headers);
     // A "request-id" of the backend's own is left: the error beneath it may quote it.
-    for (const [name, id] of Object.entries(idHeaders(this.dialect, this.clientId))) headers[name] ??= id;
+    const ids = idHeaders(this.dialect, this.clientId);
+    for (const name in ids) headers[name] ??= ids[name]!;
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
@@ -286,7 +288,7 @@ export class Exchange {
   #timing(fromWorker: string | undefined): string {
     const now = this.#context.clock.now();
     const dispatchedAt = this.#dispatchedAt ?? now;
-    const own = `queue;dur=${(dispatchedAt - this.arrivedAt).toFixed(1)}, worker;dur=${(now - dispatchedAt).toFixed(1)}`;
+    const own = `${timing("queue", dispatchedAt - this.arrivedAt)}, ${timing("worker", now - dispatchedAt)}`;
     return fromWorker === undefined ? own : `${own}, ${fromWorker}`;
   }
 

@@ -33,6 +33,8 @@ export class Relay {
   readonly core: RelayCore;
   readonly budget: ByteBudget;
   readonly startedAt: number;
+  /** What an exchange needs that arrives now. */
+  exchangeContext: ExchangeContext;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #sessions = new Map<string, WorkerSession>();
@@ -48,6 +50,7 @@ export class Relay {
     this.budget = new ByteBudget(config.maxInflightBytes);
     this.startedAt = clock.now();
     this.core = new RelayCore(coreSettings(config), random);
+    this.exchangeContext = this.#newExchangeContext();
   }
 
   get config(): Readonly<RelayConfig> {
@@ -57,12 +60,12 @@ export class Relay {
   /** Takes settings that are safe to change while requests run. */
   reload(changed: Partial<ReloadableConfig>): void {
     this.#config = { ...this.#config, ...changed };
+    this.exchangeContext = this.#newExchangeContext();
     this.core.configure(coreSettings(this.#config));
     this.#tell({ type: "tick" });
   }
 
-  /** What an exchange of this relay needs. */
-  exchangeContext(): ExchangeContext {
+  #newExchangeContext(): ExchangeContext {
     return {
       clock: this.#clock,
       budget: this.budget,

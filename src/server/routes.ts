@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import { dialectOf, type Dialect } from "../protocol/dialect.ts";
 import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/paths.ts";
 import type { CertificateReport } from "../tls/source.ts";
-import { newRequestId, relayRequest } from "./api.ts";
+import { newRequestId, relayRequest, type RequestIds } from "./api.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
@@ -65,7 +65,8 @@ export function createRoutes(options: RoutesOptions): Handler {
 
   return async (request, connection) => {
     const given = request.headers.get("x-request-id");
-    const clientId = given !== null && CLIENT_ID.test(given) ? given : newRequestId();
+    const own = newRequestId();
+    const clientId = given !== null && CLIENT_ID.test(given) ? given : own;
     const target = requestTarget(request.url);
     const dialect = target === undefined ? "openai" : dialectOf(target.path, request.headers);
     try {
@@ -84,7 +85,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         if (request.method === "OPTIONS") return cors.preflight(request);
         const refused = options.clients.refusal(request.headers);
         if (refused !== undefined) return cors.allow(request, refuse(refused, dialect, clientId));
-        return cors.allow(request, await answerApi(request, target, dialect, clientId, connection));
+        return cors.allow(request, await answerApi(request, target, dialect, { own, clientId }, connection));
       }
       return answerStatus(request, target, dialect, clientId);
     } catch (error) {
@@ -97,13 +98,14 @@ export function createRoutes(options: RoutesOptions): Handler {
     }
   };
 
-  async function answerApi(
+  function answerApi(
     request: Request,
     target: RequestTarget,
     dialect: Dialect,
-    clientId: string,
+    ids: RequestIds,
     connection: Connection,
-  ): Promise<Response> {
+  ): Response | Promise<Response> {
+    const { clientId } = ids;
     const reading = request.method === "GET" || request.method === "HEAD";
     const { path } = target;
     if (path === "/v1/models" || path === "/api/tags") {
@@ -111,8 +113,7 @@ export function createRoutes(options: RoutesOptions): Handler {
       return json(request, modelList(relay.core.registry.models(), dialect), idHeaders(dialect, clientId));
     }
     if (path.startsWith("/v1/models/") && reading) return oneModel(request, path, dialect, clientId);
-    const api = { request, target, dialect, clientId, connection };
-    return relayRequest(relay, clock, api, options.isOurs);
+    return relayRequest(relay, clock, { request, target, dialect, ids, connection }, options.isOurs);
   }
 
   function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {

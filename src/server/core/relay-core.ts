@@ -79,8 +79,8 @@ export class RelayCore {
         break;
       }
     }
-    for (const request of this.#queue.all()) deadline = Math.min(deadline, this.#queueDeadline(request));
     if (this.#queue.length > 0) {
+      for (const request of this.#queue.all()) deadline = Math.min(deadline, this.#queueDeadline(request));
       for (const worker of this.registry.values()) {
         if (worker.restUntil > now) deadline = Math.min(deadline, worker.restUntil);
       }
