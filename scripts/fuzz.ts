@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { seedOf } from "../test/fuzz/random.ts";
 import { TARGETS, type TargetName } from "../test/fuzz/targets.ts";
 
-// bun scripts/fuzz.ts [--target decoder|channel|relay|worker] [--runs N] [--seed S] [--only RUN]
+// bun scripts/fuzz.ts [--target decoder|channel|relay|worker|response] [--runs N] [--seed S] [--only RUN]
 //
 // Feeds any bytes at all to the parts of the link that read what a peer sends. Each run has a seed of its
 // own, so that --only repeats one of them. Exits 1 at the first promise that does not hold.

@@ -31,14 +31,20 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp; why: string }[] = 
   {
     what: "process.env",
     pattern: /\bprocess\.env\b/,
-    files: /^(commands\/|cli\.ts$|base\/log\.ts$|worker\/http-limit\.ts$)/,
-    why: "the environment is read by the commands; a log asks only whether colour is wanted, and the HTTP limit can be set nowhere else",
+    files: /^(commands\/|cli\.ts$|base\/log\.ts$)/,
+    why: "the environment is read by the commands; a log asks only whether colour is wanted",
   },
   {
     what: "process.exit",
     pattern: /\bprocess\.exit/,
-    files: /^(commands\/|cli\.ts$|worker\/http-limit\.ts$)/,
+    files: /^(commands\/|cli\.ts$)/,
     why: "exit codes belong to the commands",
+  },
+  {
+    what: "Bun.connect",
+    pattern: /\bBun\.connect\b/,
+    files: /^worker\/http\/http-client\.ts$|^tls\//,
+    why: "one place speaks HTTP with backends",
   },
   {
     what: "new WebSocket",

@@ -84,8 +84,6 @@ async function runWorker(
   const config = runningConfig(settings, origins);
   warnOfIgnored(terminal);
   if (settings.check) return runChecks(config, terminal);
-  const { ensureHttpLimit } = await import("../worker/http-limit.ts");
-  await ensureHttpLimit();
   const log = createLog(settings.logLevel);
   reportStrayErrors(log);
   const { startWorker } = await import("../worker/index.ts");

@@ -122,13 +122,15 @@ export function requestHeadersForBackend(received: HeaderFields): HeaderFields {
   return takeFields(received, BACKEND_PRIVATE, REQUEST_PRIVATE_PREFIXES);
 }
 
-/** Fields of a backend's response that go on to the relay. */
-export function responseHeadersForLink(headers: Headers): HeaderFields {
-  const named = namedByConnection(headers.get("connection"));
+/** Fields of a backend's response that go on to the relay. @param received with lower-case names */
+export function responseHeadersForLink(received: HeaderFields): HeaderFields {
+  const named = namedByConnection(received["connection"]);
   const fields: HeaderFields = {};
-  headers.forEach((value, name) => {
-    if (crosses(name, named, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES)) fields[name] = value;
-  });
+  for (const name in received) {
+    const value = received[name];
+    if (value !== undefined && crosses(name, named, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES))
+      fields[name] = value;
+  }
   return fields;
 }
 

@@ -7,6 +7,7 @@ import { CLOSE } from "../protocol/limits.ts";
 import { V1_VERSION } from "../protocol/v1.ts";
 import { listModels } from "./backend-models.ts";
 import { createBackend, normalizeBackendUrl } from "./backend.ts";
+import { collectAnswer } from "./collect-answer.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import { describeFailure, type DialFailure } from "./connection.ts";
 import { describeBackend, findBackend, type FoundBackend } from "./discover.ts";
@@ -265,19 +266,15 @@ async function checkToken(config: WorkerConfig, url: string, model: string, cloc
     const body = new TextEncoder().encode(JSON.stringify({ model, ...fields }));
     const headers = { "content-type": "application/json" };
     const startedAt = clock.now();
-    const response = await backend.send(
-      { method: "POST", path, headers, body },
-      new AbortController().signal,
-    );
-    const text = await readText(() => response.read());
-    if (response.status === 200) {
+    const { status, text } = await collectAnswer(backend, { method: "POST", path, headers, body });
+    if (status === 200) {
       return {
         target: model,
         ok: true,
         details: `${path} answered in ${Math.round(clock.now() - startedAt)} ms`,
       };
     }
-    first ??= `${path} answered HTTP ${response.status}: ${text.slice(0, 200)}`;
+    first ??= `${path} answered HTTP ${status}: ${text.slice(0, 200)}`;
   }
   return {
     target: model,
@@ -285,13 +282,4 @@ async function checkToken(config: WorkerConfig, url: string, model: string, cloc
     details: first ?? "",
     action: "Look into the backend's log for the reason",
   };
-}
-
-async function readText(read: () => Promise<Uint8Array | undefined>): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for (let part = await read(); part !== undefined; part = await read()) {
-    text += decoder.decode(part, { stream: true });
-  }
-  return text;
 }

@@ -141,6 +141,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     const url = offer.backendUrl;
     if (url !== undefined && url !== backend?.url) {
       const { backendApiKey: apiKey, firstByteTimeoutMs, idleTimeoutMs } = config;
+      backend?.close();
       backend = createBackend({ url, apiKey, clock, firstByteTimeoutMs, idleTimeoutMs });
     }
     if (state.kind === "ready") sendModels();
@@ -289,6 +290,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     drainTimer?.cancel();
     watch.stop();
     jobs.endAll({ kind: "shutdown" });
+    backend?.close();
     emit({ kind: "closed", code });
     closed.resolve({ code });
   }

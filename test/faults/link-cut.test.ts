@@ -55,7 +55,8 @@ for (const kind of ["close", "reset"] as CutKind[]) {
       await using rig = await startRig();
       const client = await RawClient.chat(rig.port, { stream: true });
       const first = await rig.backend.next();
-      const passed = [...rig.backendProxy.open][0];
+      // The first is that over which the worker asked for the models.
+      const passed = [...rig.backendProxy.open].at(-1);
       first.head(200, SSE);
       const before = passed?.down.passed ?? 0;
       first.write("data: {");

@@ -3,7 +3,13 @@ import { seedOf } from "./random.ts";
 import { TARGETS, type TargetName } from "./targets.ts";
 
 /** A share of what `bun scripts/fuzz.ts` does in full; a second or so for each. */
-const RUNS: Record<TargetName, number> = { decoder: 150_000, channel: 4_000, relay: 4_000, worker: 4_000 };
+const RUNS: Record<TargetName, number> = {
+  decoder: 150_000,
+  channel: 4_000,
+  relay: 4_000,
+  worker: 4_000,
+  response: 20_000,
+};
 const SEED = 1;
 /** Memory that is left over when all is done; what one run holds would be many times this in so many. */
 const LEFT_OVER = 64 * 1024 * 1024;

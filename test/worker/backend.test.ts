@@ -1,15 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
-import {
-  BackendError,
-  backendAddress,
-  createBackend,
-  normalizeBackendUrl,
-} from "../../src/worker/backend.ts";
-import type { BackendOptions, BackendResponse } from "../../src/worker/backend.ts";
+import { BackendError } from "../../src/worker/backend-error.ts";
+import { backendAddress, normalizeBackendUrl, type BackendOptions } from "../../src/worker/backend.ts";
 import { listModels } from "../../src/worker/backend-models.ts";
 import { startFakeBackend, type FakeBackend } from "../support/fake-backend.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { pulledBackend, type PulledResponse } from "../support/pulled-backend.ts";
 
 const CHAT = {
   method: "POST",
@@ -17,10 +13,9 @@ const CHAT = {
   headers: { "content-type": "application/json" },
   body: new TextEncoder().encode("{}"),
 };
-const never = new AbortController().signal;
 
 function clientOf(fake: { url: string }, more: Partial<BackendOptions> = {}) {
-  return createBackend({
+  return pulledBackend({
     url: fake.url,
     clock: systemClock,
     firstByteTimeoutMs: 0,
@@ -29,7 +24,7 @@ function clientOf(fake: { url: string }, more: Partial<BackendOptions> = {}) {
   });
 }
 
-async function readAll(response: BackendResponse): Promise<string> {
+async function readAll(response: PulledResponse): Promise<string> {
   const parts: Uint8Array[] = [];
   for (let part = await response.read(); part !== undefined; part = await response.read()) parts.push(part);
   return Buffer.concat(parts).toString();
@@ -73,13 +68,10 @@ describe("Backend address", () => {
 describe("Backend", () => {
   test("sends method, path, headers and body, and its own key instead of the client's", async () => {
     await using fake = await startFakeBackend();
-    const sent = clientOf(fake, { apiKey: "own" }).send(
-      {
-        ...CHAT,
-        headers: { ...CHAT.headers, authorization: "Bearer client", "x-api-key": "kept", connection: "x" },
-      },
-      never,
-    );
+    const sent = clientOf(fake, { apiKey: "own" }).send({
+      ...CHAT,
+      headers: { ...CHAT.headers, authorization: "Bearer client", "x-api-key": "kept", connection: "x" },
+    });
     const exchange = await fake.next();
     exchange.answer(201, { ok: true }, { "x-custom": "kept", connection: "keep-alive" });
     const response = await sent;
@@ -94,11 +86,29 @@ describe("Backend", () => {
     expect([authorization, key, encoding]).toEqual(["Bearer own", "kept", "identity"]);
   });
 
+  test("proves itself by name and password of its address, unless it has a key", async () => {
+    await using fake = await startFakeBackend();
+    const url = fake.url.replace("//", "//us%40er:pa%3A%s@");
+    for (const [apiKey, proof] of [
+      [undefined, `Basic ${btoa("us@er:pa:%s")}`],
+      ["own", "Bearer own"],
+    ] as const) {
+      const sent = clientOf({ url }, { apiKey }).send(CHAT);
+      const exchange = await fake.next();
+      exchange.answer(200, "x");
+      await sent;
+      expect([exchange.headers["authorization"], exchange.headers["host"]]).toEqual([
+        proof,
+        `127.0.0.1:${fake.port}`,
+      ]);
+    }
+  });
+
   test("uses one connection for requests that follow each other", async () => {
     await using fake = await startFakeBackend();
     const client = clientOf(fake);
     for (let i = 0; i < 5; i++) {
-      const sent = client.send({ ...CHAT, method: "GET", body: new Uint8Array(0) }, never);
+      const sent = client.send({ ...CHAT, method: "GET", body: new Uint8Array(0) });
       (await fake.next()).answer(200, "x");
       await readAll(await sent);
     }
@@ -107,7 +117,7 @@ describe("Backend", () => {
 
   test("passes redirects on instead of following them", async () => {
     await using fake = await startFakeBackend();
-    const sent = clientOf(fake).send(CHAT, never);
+    const sent = clientOf(fake).send(CHAT);
     (await fake.next()).answer(307, "", { location: "/elsewhere" });
     expect((await sent).status).toBe(307);
   });
@@ -121,7 +131,7 @@ describe("Backend", () => {
       ["https://other.example/x", "https://other.example/x"],
       ["http://[bad", "http://[bad"],
     ] as const) {
-      const sent = clientOf({ url: `${fake.url}/prefix` }).send(CHAT, never);
+      const sent = clientOf({ url: `${fake.url}/prefix` }).send(CHAT);
       (await fake.next()).answer(307, "", { location });
       expect((await sent).headers["location"]).toBe(passed);
     }
@@ -131,7 +141,7 @@ describe("Backend", () => {
     "does not send the method %j",
     async (method) => {
       await using fake = await startFakeBackend();
-      const sent = failure(clientOf(fake).send({ ...CHAT, method }, never));
+      const sent = failure(clientOf(fake).send({ ...CHAT, method }));
       expect(await sent).toEqual({ status: 405, code: "worker_method_not_relayed", down: false });
       expect(fake.connections()).toBe(0);
     },
@@ -140,7 +150,7 @@ describe("Backend", () => {
   test("answers 502 for a status that HTTP does not know", async () => {
     await using fake = await startFakeBackend();
     for (const status of [600, 999]) {
-      const sent = failure(clientOf(fake).send(CHAT, never));
+      const sent = failure(clientOf(fake).send(CHAT));
       const exchange = await fake.next();
       exchange.answer(status, "x");
       expect(await sent).toEqual({ status: 502, code: "backend_unreachable", down: false });
@@ -156,7 +166,7 @@ describe("Backend", () => {
     ["has a broken chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"],
   ])("names no address when an answer %s", async (_, answer) => {
     await using fake = await startFakeBackend();
-    const sent = clientOf(fake).send(CHAT, never);
+    const sent = clientOf(fake).send(CHAT);
     const exchange = await fake.next();
     exchange.raw(answer);
     exchange.cut();
@@ -167,7 +177,7 @@ describe("Backend", () => {
 
   test("decompresses what came compressed all the same, and no longer says that it is", async () => {
     await using fake = await startFakeBackend();
-    const sent = clientOf(fake).send(CHAT, never);
+    const sent = clientOf(fake).send(CHAT);
     const exchange = await fake.next();
     const packed = Bun.gzipSync(Buffer.from("hello hello"));
     exchange.head(200, { "content-encoding": "gzip", "content-length": String(packed.length) });
@@ -182,12 +192,12 @@ describe("Backend", () => {
   test("answers 502 when nothing listens, and when the connection is reset before the answer", async () => {
     const fake = await startFakeBackend();
     const client = clientOf(fake);
-    const sent = failure(client.send(CHAT, never));
+    const sent = failure(client.send(CHAT));
     (await fake.next()).reset();
     const unreachable = { status: 502, code: "backend_unreachable", down: true };
     expect(await sent).toEqual(unreachable);
     await fake.stop();
-    expect(await failure(client.send(CHAT, never))).toEqual(unreachable);
+    expect(await failure(client.send(CHAT))).toEqual(unreachable);
   });
 
   const broken: [string, (fake: FakeBackend) => Promise<void>][] = [
@@ -222,7 +232,7 @@ describe("Backend", () => {
   ];
   test.each(broken)("does not take a body for complete that %s", async (_, answer) => {
     await using fake = await startFakeBackend();
-    const sent = clientOf(fake).send(CHAT, never);
+    const sent = clientOf(fake).send(CHAT);
     await answer(fake);
     const read = (async () => readAll(await sent))();
     expect(await failure(read)).toEqual({ status: 502, code: "backend_unreachable", down: true });
@@ -232,7 +242,7 @@ describe("Backend", () => {
     await using fake = await startFakeBackend();
     const clock = new ManualClock();
     const client = clientOf(fake, { clock, firstByteTimeoutMs: 5_000 });
-    const sent = client.send(CHAT, never);
+    const sent = client.send(CHAT);
     const exchange = await fake.next();
     exchange.head(200);
     const response = await sent;
@@ -248,7 +258,7 @@ describe("Backend", () => {
     await using fake = await startFakeBackend();
     const clock = new ManualClock();
     const client = clientOf(fake, { clock, idleTimeoutMs: 1_000 });
-    const sent = client.send(CHAT, never);
+    const sent = client.send(CHAT);
     const exchange = await fake.next();
     exchange.head(200);
     exchange.write("a");

@@ -1,12 +1,9 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { ensureHttpLimit } from "../../src/worker/http-limit.ts";
 import { startWorker } from "../../src/worker/index.ts";
 import { SECRET } from "./fake-relay.ts";
 
-/** A worker in a process of its own: the limit of HTTP requests is the process's. */
-await ensureHttpLimit();
-
+/** A worker in a process of its own, whose environment sets no limits. */
 const [proxyUrl = "", backendUrl = "", maxConcurrency = ""] = process.argv.slice(2);
 const worker = startWorker(
   {
