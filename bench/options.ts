@@ -13,6 +13,7 @@ export const USAGE = `Usage: bun run bench [options]
   --peer-pids NAME=PID[,PID]
                           processes of that peer, for its CPU and memory
   --binary NAME=PATH      measure another modelrelay executable too (repeatable)
+  --floor                 measure the least that a relay and a worker can be, too (floor.ts)
   --backend-port N        port of the backend, for peers started before the run (default: a free one)
   --help
 
@@ -31,11 +32,12 @@ export interface Options {
   readonly jsonFile: string | undefined;
   readonly peers: readonly Peer[];
   readonly binaries: readonly { readonly name: string; readonly path: string }[];
+  readonly floor: boolean;
   readonly backendPort: number;
 }
 
 const RESULTS = join(import.meta.dir, "results");
-const RESERVED = new Set(["direct", "nginx", "relay"]);
+const RESERVED = new Set(["direct", "nginx", "relay", "floor"]);
 
 function splitPair(flag: string, text: string): [name: string, value: string] {
   const at = text.indexOf("=");
@@ -90,6 +92,7 @@ export function readOptions(args: string[]): Options | undefined {
         peer: { type: "string", multiple: true, default: [] },
         "peer-pids": { type: "string", multiple: true, default: [] },
         binary: { type: "string", multiple: true, default: [] },
+        floor: { type: "boolean", default: false },
         "backend-port": { type: "string" },
         help: { type: "boolean", default: false },
       },
@@ -138,6 +141,7 @@ export function readOptions(args: string[]): Options | undefined {
     jsonFile: json === undefined || json.includes("/") || isAbsolute(json) ? json : join(RESULTS, json),
     peers,
     binaries,
+    floor: values.floor,
     backendPort:
       values["backend-port"] === undefined ? 0 : readCount("--backend-port", values["backend-port"], 65_535),
   };

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { messageOf, Problem } from "../src/base/errors.ts";
-import { type Child, awaitReady, startChild } from "./child.ts";
+import { type Child, awaitReady, freePort, startChild } from "./child.ts";
 import { encodeQuestion } from "./completion.ts";
 import { nginxVersion, startNginx } from "./nginx.ts";
 import type { Options, Peer } from "./options.ts";
@@ -38,22 +38,57 @@ async function startBackendProcess(port: number, workDir: string): Promise<{ chi
 }
 
 async function awaitPeer(peer: Peer): Promise<Subject> {
-  const body = encodeQuestion({ responseBytes: 16 }, false, 300);
-  await awaitReady(`peer ${peer.name} at ${peer.baseUrl}`, [], PEER_READY_MS, async () => {
-    const reply = await fetch(`${peer.baseUrl}/v1/chat/completions`, {
-      method: "POST",
-      body,
-      headers: { "content-type": "application/json" },
-      proxy: false,
-    });
-    return reply.ok && (await reply.text()).includes("chatcmpl-bench") ? true : undefined;
-  });
+  await awaitAnswer(`peer ${peer.name} at ${peer.baseUrl}`, [], peer.baseUrl);
   return {
     name: peer.name,
     baseUrl: peer.baseUrl,
     processes: peer.pids.length === 0 ? {} : { peer: peer.pids },
     stop: async () => {},
   };
+}
+
+/** Starts the least relay and worker, see floor.ts. */
+async function startFloor(backend: URL, workDir: string): Promise<Subject> {
+  const port = String(freePort());
+  const script = join(import.meta.dir, "floor.ts");
+  const relay = startChild("floor-relay", [process.execPath, script, "relay", port], workDir);
+  const children = [relay];
+  const stop = async () => {
+    for (const child of children.toReversed()) await child[Symbol.asyncDispose]();
+  };
+  const baseUrl = `http://127.0.0.1:${port}`;
+  try {
+    await awaitReady("the floor's relay", children, PEER_READY_MS, async () => {
+      const probe = await Bun.connect({ hostname: "127.0.0.1", port: Number(port), socket: { data() {} } });
+      probe.terminate();
+      return true;
+    });
+    const worker = startChild(
+      "floor-worker",
+      [process.execPath, script, "worker", port, backend.origin],
+      workDir,
+    );
+    children.push(worker);
+    await awaitAnswer("the floor", children, baseUrl);
+    return { name: "floor", baseUrl, processes: { relay: [relay.pid], worker: [worker.pid] }, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function awaitAnswer(what: string, children: readonly Child[], baseUrl: string): Promise<void> {
+  const body = encodeQuestion({ responseBytes: 16 }, false, 300);
+  await awaitReady(what, children, PEER_READY_MS, async () => {
+    const reply = await fetch(`${baseUrl}/v1/chat/completions`, {
+      method: "POST",
+      body,
+      headers: { "content-type": "application/json" },
+      proxy: false,
+      signal: AbortSignal.timeout(1_000),
+    });
+    return reply.ok && (await reply.text()).includes("chatcmpl-bench") ? true : undefined;
+  });
 }
 
 /** The executables to measure, by subject name; those that are not there are told to `note`. */
@@ -95,6 +130,7 @@ export async function startSubjects(
   else await add(() => startNginx(backend.url, workDir));
   for (const { name, path } of binariesOf(options, note))
     await add(() => startRelay(name, path, backend.url, workDir));
+  if (options.floor) await add(() => startFloor(backend.url, workDir));
   for (const peer of options.peers) await add(() => awaitPeer(peer));
   return {
     all,
