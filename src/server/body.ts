@@ -69,15 +69,13 @@ function readAtOnce(
       if (!budget.take(declared)) return refused(overloaded(budget));
       return { ok: true, bytes: new Uint8Array(buffer) };
     };
-    request.arrayBuffer().then(
-      (buffer) => {
-        timer.cancel();
-        if (!late) resolve(take(buffer));
-      },
-      () => {
-        timer.cancel();
-        resolve(refused(brokenOff()));
-      },
+    const came = (result: () => BodyResult): void => {
+      timer.cancel();
+      if (!late) resolve(result());
+    };
+    void request.arrayBuffer().then(
+      (buffer) => came(() => take(buffer)),
+      () => came(() => refused(brokenOff())),
     );
   });
 }
