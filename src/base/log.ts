@@ -3,6 +3,10 @@ import { createConsola, type ConsolaInstance } from "consola/core";
 export const LOG_LEVELS = ["error", "warn", "info", "debug", "trace"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
+export const LOG_FORMATS = ["pretty", "json"] as const;
+/** `pretty`: a line of text, then `name=value`. `json`: an object a line, with `time`, `level` and `message`. */
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
 /** Values that stand beside a log message, such as `{ worker: "gpu-box", models: 3 }`. Never a secret. */
 export type LogFields = Record<string, string | number | boolean | undefined>;
 
@@ -50,8 +54,12 @@ function colourWanted(): boolean {
   return process.stderr.isTTY && !("NO_COLOR" in process.env);
 }
 
+function jsonLine(type: string, date: Date, message: string, fields: LogFields | undefined): string {
+  return JSON.stringify({ time: date.toISOString(), level: type, message, ...fields });
+}
+
 /** @param level lines below it are not written */
-export function createLog(level: LogLevel): Log {
+export function createLog(level: LogLevel, format: LogFormat = "pretty"): Log {
   const colour = colourWanted();
   const stamped = !process.stderr.isTTY;
   const consola: ConsolaInstance = createConsola({
@@ -60,23 +68,26 @@ export function createLog(level: LogLevel): Log {
     reporters: [
       {
         log({ type, date, args }) {
+          const [message, fields] = args as [string, LogFields | undefined];
+          if (format === "json")
+            return void process.stderr.write(`${jsonLine(type, date, message, fields)}\n`);
           const label = type.padEnd(5);
           const head = stamped
             ? `${date.toISOString()} ${label}`
             : colour
               ? `${COLOUR[type] ?? ""}${label}\u001b[0m`
               : label;
-          process.stderr.write(`${head} ${String(args[0])}\n`);
+          process.stderr.write(`${head} ${render(message, fields)}\n`);
         },
       },
     ],
   });
   return {
     verbose: CONSOLA_LEVEL[level] >= CONSOLA_LEVEL.debug,
-    error: (message, fields) => consola.error(render(message, fields)),
-    warn: (message, fields) => consola.warn(render(message, fields)),
-    info: (message, fields) => consola.info(render(message, fields)),
-    debug: (message, fields) => consola.debug(render(message, fields)),
+    error: (message, fields) => consola.error(message, fields),
+    warn: (message, fields) => consola.warn(message, fields),
+    info: (message, fields) => consola.info(message, fields),
+    debug: (message, fields) => consola.debug(message, fields),
   };
 }
 

@@ -1,12 +1,12 @@
-import { createLog, type Log, type LogLevel } from "../base/log.ts";
+import { createLog, type Log, type LogFormat, type LogLevel } from "../base/log.ts";
 
 /** A log whose level can change while others hold on to it. */
 export interface AdjustableLog extends Log {
   setLevel(level: LogLevel): void;
 }
 
-export function createAdjustableLog(level: LogLevel): AdjustableLog {
-  let log = createLog(level);
+export function createAdjustableLog(level: LogLevel, format: LogFormat): AdjustableLog {
+  let log = createLog(level, format);
   return {
     get verbose() {
       return log.verbose;
@@ -16,7 +16,7 @@ export function createAdjustableLog(level: LogLevel): AdjustableLog {
     info: (message, fields) => log.info(message, fields),
     debug: (message, fields) => log.debug(message, fields),
     setLevel(next) {
-      log = createLog(next);
+      log = createLog(next, format);
     },
   };
 }

@@ -1,7 +1,7 @@
 import { UsageError } from "../base/errors.ts";
 import { MAX_WORKER_NAME, V2_MAX_WINDOW, V2_MIN_WINDOW } from "../protocol/limits.ts";
 import { defineOptions, type Config } from "./options.ts";
-import { configOption, dataDirOption, logLevelOption } from "./shared-options.ts";
+import { configOption, dataDirOption, logFormatOption, logLevelOption } from "./shared-options.ts";
 import type { Reading } from "./read-config.ts";
 import { checkTls, tlsModeOf, tlsOptions } from "./tls-options.ts";
 import {
@@ -148,6 +148,7 @@ export const serveOptions = defineOptions({
   },
   dataDir: dataDirOption,
   logLevel: { ...logLevelOption, reload: true },
+  logFormat: logFormatOption,
   config: configOption("serve"),
 });
 

@@ -141,7 +141,7 @@ async function runServe(
   config: ServeConfig,
   { terminal, reread, origins }: RunContext<ServeTable>,
 ): Promise<number> {
-  const log = createAdjustableLog(config.logLevel);
+  const log = createAdjustableLog(config.logLevel, config.logFormat);
   reportStrayErrors(log);
   const secrets = secretsOf(config, log);
   const mode = tlsModeOf(config);

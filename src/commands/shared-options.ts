@@ -1,4 +1,4 @@
-import { LOG_LEVELS } from "../base/log.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
 import { defaultDataDir } from "./data-dir.ts";
 import type { OptionSpec } from "./options.ts";
 import { oneOf, path } from "./value-kinds.ts";
@@ -11,6 +11,14 @@ export const logLevelOption = {
   hint: "LEVEL",
   help: "Least serious lines that are written to stderr",
   schema: oneOf(LOG_LEVELS),
+} as const satisfies OptionSpec;
+
+export const logFormatOption = {
+  env: "LOG_FORMAT",
+  default: "pretty",
+  hint: "FORMAT",
+  help: "How those lines are written: pretty for people, json for programs",
+  schema: oneOf(LOG_FORMATS),
 } as const satisfies OptionSpec;
 
 export const dataDirOption = {

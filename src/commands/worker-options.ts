@@ -1,7 +1,7 @@
 import { parsePin } from "../base/pin.ts";
 import { MAX_CONCURRENCY, MAX_MODEL_NAME, MAX_MODELS, MAX_WORKER_NAME } from "../protocol/limits.ts";
 import { defineOptions, type Config } from "./options.ts";
-import { configOption, logLevelOption } from "./shared-options.ts";
+import { configOption, logFormatOption, logLevelOption } from "./shared-options.ts";
 import {
   duration,
   httpAddress,
@@ -172,6 +172,7 @@ export const workerOptions = defineOptions({
     schema: onOff,
   },
   logLevel: logLevelOption,
+  logFormat: logFormatOption,
   config: configOption("worker"),
 });
 

@@ -84,7 +84,7 @@ async function runWorker(
   const config = runningConfig(settings, origins);
   warnOfIgnored(terminal);
   if (settings.check) return runChecks(config, terminal);
-  const log = createLog(settings.logLevel);
+  const log = createLog(settings.logLevel, settings.logFormat);
   reportStrayErrors(log);
   const { startWorker } = await import("../worker/index.ts");
   const worker = startWorker(config, { clock: systemClock, log });

@@ -12,6 +12,7 @@ import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 import { Exchange } from "./exchange.ts";
 import type { Relay } from "./relay.ts";
+import type { RequestRecord } from "./request-record.ts";
 import type { RequestTarget } from "./request-target.ts";
 
 /** Ollama's calls that stream unless told not to. */
@@ -26,19 +27,11 @@ export function newRequestId(): string {
   return crypto.randomUUID();
 }
 
-/** By what a request is known. */
-export interface RequestIds {
-  /** Made here, a UUID: on the link. */
-  own: string;
-  /** In every answer: the client's, where it sent one, or ours. */
-  clientId: string;
-}
-
 export interface ApiRequest {
   request: Request;
   target: RequestTarget;
   dialect: Dialect;
-  ids: RequestIds;
+  record: RequestRecord;
   connection: Connection;
 }
 
@@ -49,18 +42,19 @@ export async function relayRequest(
   api: ApiRequest,
   isOurs: (secret: string) => boolean,
 ): Promise<Response> {
-  const { request, target, dialect, connection } = api;
-  const { own: id, clientId } = api.ids;
+  const { request, target, dialect, connection, record } = api;
+  const { id, clientId } = record;
   const answered = () => connection.limitSilence();
   const refuse = (error: ClientError) => {
     answered();
-    return errorResponse(error, dialect, clientId);
+    return refused(record, error, dialect);
   };
   // Prefill takes minutes: an answer may be silent for as long as it takes.
   connection.allowSilence();
   const read = await readBody(request, relay.config.maxBody, relay.budget, clock);
   if (!read.ok) return refuse(read.error);
   const body = read.bytes;
+  record.bytesIn = body.length;
   const release = (error: ClientError) => {
     relay.budget.give(body.length);
     return refuse(error);
@@ -78,8 +72,12 @@ export async function relayRequest(
   // Only a form takes time; a turn of waiting costs each request more than all of this.
   const fields = found instanceof Promise ? await found : found;
   if ("status" in fields) return release(fields);
+  record.model = fields.model;
+  record.streaming = fields.streaming;
   if (signal.aborted) {
     relay.budget.give(body.length);
+    record.settle("cancelled", "client_disconnect");
+    record.end();
     return new Response(null, { status: 499 });
   }
 
@@ -96,13 +94,21 @@ export async function relayRequest(
       body,
     },
     dialect,
-    clientId,
+    record,
     relay.exchangeContext,
     answered,
   );
   signal.addEventListener("abort", () => exchange.leave(), { once: true });
   relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(method, body));
   return exchange.response;
+}
+
+/** The answer to a request that goes no further. */
+export function refused(record: RequestRecord, error: ClientError, dialect: Dialect): Response {
+  record.status = error.status;
+  record.settle("refused", error.code);
+  record.end();
+  return errorResponse(error, dialect, record.clientId);
 }
 
 /** A request without a body names its model in the query, or none at all. */

@@ -8,6 +8,7 @@ import type { ClientError } from "./client-error.ts";
 import { idHeaders, keepAlive } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { lateError, MAX_LATE_ERROR, type LateAnswer } from "./late-answer.ts";
+import type { RequestRecord } from "./request-record.ts";
 import { ResponseStream } from "./response-stream.ts";
 
 const encoder = new TextEncoder();
@@ -55,21 +56,17 @@ type State =
 export class Exchange {
   readonly request: LinkRequest;
   readonly dialect: Dialect;
-  /** The id that the client knows: its own `x-request-id`, or ours. */
-  readonly clientId: string;
+  readonly record: RequestRecord;
   /** Settles once the head of the answer is known; never rejects. */
   readonly response: Promise<Response>;
   readonly arrivedAt: number;
   /** Status that the backend answered with, whatever the client was told by then. */
   backendStatus: number | undefined;
-  /** Status that the client was given, once it was given one. */
-  status: number | undefined;
   readonly #context: ExchangeContext;
   readonly #answered: () => void;
   #resolve!: (response: Response) => void;
   #state: State = { phase: "waiting" };
   #begun = false;
-  #dispatchedAt: number | undefined;
   #taken: (bytes: number) => void = () => {};
   #lastByteAt: number;
   #keepaliveTimer: Timer | undefined;
@@ -78,14 +75,14 @@ export class Exchange {
   constructor(
     request: LinkRequest,
     dialect: Dialect,
-    clientId: string,
+    record: RequestRecord,
     context: ExchangeContext,
     answered: () => void = () => {},
   ) {
     this.request = request;
     this.#answered = answered;
     this.dialect = dialect;
-    this.clientId = clientId;
+    this.record = record;
     this.#context = context;
     this.arrivedAt = context.clock.now();
     this.#lastByteAt = this.arrivedAt;
@@ -111,10 +108,12 @@ export class Exchange {
   /**
    * The request has been handed to a worker, for the first time or again.
    *
+   * @param worker its name
    * @param taken told of each part of the answer that has left, which makes room for as much more
    */
-  dispatched(taken: (bytes: number) => void): void {
-    this.#dispatchedAt = this.#context.clock.now();
+  dispatched(worker: string, taken: (bytes: number) => void): void {
+    this.record.worker = worker;
+    this.record.dispatchedAt = this.#context.clock.now();
     this.#taken = taken;
     const state = this.#state;
     // A head whose worker was lost says nothing about the answer that the next one gives.
@@ -139,7 +138,11 @@ export class Exchange {
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
     const state = this.#state;
-    this.#begun = true;
+    if (!this.#begun) {
+      this.#begun = true;
+      this.record.firstByteAt = this.#context.clock.now();
+    }
+    this.record.bytesOut += bytes.length;
     switch (state.phase) {
       case "opening":
         // An answer that is complete within this turn goes out whole, with its length.
@@ -186,13 +189,14 @@ export class Exchange {
   /** Ends the exchange with an error: as the answer, or inside the stream that has begun. */
   fail(error: ClientError): void {
     const state = this.#state;
+    this.record.settle(error.origin === "relay" ? "refused" : "failed", error.code);
     this.#close();
     switch (state.phase) {
       case "waiting":
       case "opening":
-        this.status = error.status;
+        this.record.status = error.status;
         this.#answered();
-        return this.#resolve(errorResponse(error, this.dialect, this.clientId));
+        return this.#resolve(errorResponse(error, this.dialect, this.record.clientId));
       case "kept":
       case "open": {
         // In a stream of events the error is one more event; elsewhere only a broken connection says
@@ -266,10 +270,10 @@ export class Exchange {
   }
 
   #answer(head: ResponseHead, body: ReadableStream | Uint8Array<ArrayBuffer> | null): void {
-    this.status = head.status;
+    this.record.status = head.status;
     const headers = responseHeadersForClient(head.headers);
     // A "request-id" of the backend's own is left: the error beneath it may quote it.
-    const ids = idHeaders(this.dialect, this.clientId);
+    const ids = idHeaders(this.dialect, this.record.clientId);
     for (const name in ids) headers[name] ??= ids[name]!;
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
@@ -287,7 +291,7 @@ export class Exchange {
   /** Queue and worker time in ms (W3C Server Timing); the worker adds its backend's. */
   #timing(fromWorker: string | undefined): string {
     const now = this.#context.clock.now();
-    const dispatchedAt = this.#dispatchedAt ?? now;
+    const dispatchedAt = this.record.dispatchedAt ?? now;
     const own = `${timing("queue", dispatchedAt - this.arrivedAt)}, ${timing("worker", now - dispatchedAt)}`;
     return fromWorker === undefined ? own : `${own}, ${fromWorker}`;
   }

@@ -4,6 +4,7 @@ import type { Log } from "../base/log.ts";
 import { newRequestId } from "./api.ts";
 import { createClientAdmission } from "./client-admission.ts";
 import { relayError } from "./client-error.ts";
+import { accessLog } from "./access-log.ts";
 import type { CertificateReport } from "../tls/source.ts";
 import type { ListenAddress, ReloadableConfig, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
@@ -108,6 +109,7 @@ export function createRelayApp(
     addressOf,
     connectWorker,
     certificates,
+    ended: accessLog(log),
   });
 
   return {

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { CLOSE } from "../protocol/limits.ts";
-import type { Registration } from "../protocol/messages.ts";
+import type { CancelReason, Registration } from "../protocol/messages.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { failureError, refusalError } from "./client-error.ts";
 import type { ReloadableConfig, RelayConfig } from "./config.ts";
@@ -72,6 +72,7 @@ export class Relay {
       keepaliveMs: this.#config.sseKeepaliveMs,
       maxHeld: this.#config.maxResponseBuffer,
       gone: (exchange, reason) => {
+        exchange.record.settle("cancelled", reasonCode(reason));
         this.#tell({ type: "client_gone", requestId: exchange.request.id, reason });
         this.#forget(exchange);
       },
@@ -208,10 +209,11 @@ export class Relay {
   }
 
   #dispatch(exchange: Exchange, workerId: string): void {
-    const codec = this.#sessions.get(workerId)?.codec;
-    if (codec === undefined) return;
+    const session = this.#sessions.get(workerId);
+    if (session === undefined) return;
+    const { codec, name = session.id } = session;
     const { request } = exchange;
-    exchange.dispatched((bytes) => codec.consumed(request.id, bytes));
+    exchange.dispatched(name, (bytes) => codec.consumed(request.id, bytes));
     codec.request(request);
   }
 
@@ -223,10 +225,7 @@ export class Relay {
   #forget(exchange: Exchange): void {
     if (!this.#exchanges.delete(exchange.request.id)) return;
     this.budget.give(exchange.request.body.length);
-    if (this.#log.verbose) {
-      const ms = Math.round(this.#clock.now() - exchange.arrivedAt);
-      this.#log.debug("A request ended", { ...this.#label(exchange), status: exchange.status, ms });
-    }
+    exchange.record.end();
     if (this.#exchanges.size === 0) this.#idle?.();
   }
 
@@ -247,7 +246,6 @@ export class Relay {
       case "refuse":
         if (exchange === undefined) return;
         exchange.fail(refusalError(effect.refusal, exchange.request.model || undefined));
-        this.#log.info("A request was given up", { ...this.#label(exchange), code: effect.refusal.code });
         return this.#forget(exchange);
     }
   }
@@ -276,6 +274,7 @@ export class Relay {
       "A client that does not read was let go: the memory for undelivered answers is used up",
       this.#label(largest),
     );
+    largest.record.settle("cancelled", "relay_memory");
     largest.abandon();
     this.#tell({ type: "client_gone", requestId: largest.request.id, reason: { other: "relay_memory" } });
     this.#forget(largest);
@@ -283,11 +282,15 @@ export class Relay {
 
   #label(exchange: Exchange): { request: string; path: string; model: string } {
     return {
-      request: exchange.clientId,
-      path: exchange.request.path.split("?", 1)[0] ?? "",
+      request: exchange.record.clientId,
+      path: exchange.record.path,
       model: exchange.request.model,
     };
   }
+}
+
+function reasonCode(reason: CancelReason): string {
+  return typeof reason === "string" ? reason : reason.other;
 }
 
 function coreSettings(config: RelayConfig) {

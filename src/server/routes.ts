@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import { dialectOf, type Dialect } from "../protocol/dialect.ts";
 import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/paths.ts";
 import type { CertificateReport } from "../tls/source.ts";
-import { newRequestId, relayRequest, type RequestIds } from "./api.ts";
+import { newRequestId, refused, relayRequest } from "./api.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
@@ -13,6 +13,7 @@ import { idHeaders } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";
+import { RequestRecord, type RecordSink } from "./request-record.ts";
 import { requestTarget, type RequestTarget } from "./request-target.ts";
 import { health, readiness } from "./status.ts";
 import { createStreamCheck } from "./stream-check.ts";
@@ -51,6 +52,8 @@ export interface RoutesOptions {
   connectWorker: (request: Request, target: RequestTarget, connection: Connection) => Response | undefined;
   /** What is known of the relay's own certificates; none without TLS. */
   certificates: () => readonly CertificateReport[];
+  /** Takes the record of each request to an API. */
+  ended: RecordSink;
 }
 
 export type Handler = (
@@ -60,7 +63,7 @@ export type Handler = (
 
 /** Finds who answers a request. Never throws and never rejects. */
 export function createRoutes(options: RoutesOptions): Handler {
-  const { relay, clock, log } = options;
+  const { relay, clock, log, ended } = options;
   const streamCheck = createStreamCheck(clock, options.addressOf);
 
   return async (request, connection) => {
@@ -69,6 +72,7 @@ export function createRoutes(options: RoutesOptions): Handler {
     const clientId = given !== null && CLIENT_ID.test(given) ? given : own;
     const target = requestTarget(request.url);
     const dialect = target === undefined ? "openai" : dialectOf(target.path, request.headers);
+    let record: RequestRecord | undefined;
     try {
       if (target === undefined)
         return refuse(
@@ -83,18 +87,17 @@ export function createRoutes(options: RoutesOptions): Handler {
       if (isApi(target.path)) {
         const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;
         if (request.method === "OPTIONS") return cors.preflight(request);
-        const refused = options.clients.refusal(request.headers);
-        if (refused !== undefined) return cors.allow(request, refuse(refused, dialect, clientId));
-        return cors.allow(request, await answerApi(request, target, dialect, { own, clientId }, connection));
+        const { path } = target;
+        record = new RequestRecord({ id: own, clientId, method: request.method, path }, clock, ended);
+        const refusal = options.clients.refusal(request.headers);
+        if (refusal !== undefined) return cors.allow(request, refused(record, refusal, dialect));
+        return cors.allow(request, await answerApi(request, target, dialect, record, connection));
       }
       return answerStatus(request, target, dialect, clientId);
     } catch (error) {
       log.error("A request could not be handled", { request: clientId, reason: messageOf(error) });
-      return refuse(
-        relayError(500, "internal_error", "The relay failed to handle the request"),
-        dialect,
-        clientId,
-      );
+      const failure = relayError(500, "internal_error", "The relay failed to handle the request");
+      return record === undefined ? refuse(failure, dialect, clientId) : refused(record, failure, dialect);
     }
   };
 
@@ -102,18 +105,26 @@ export function createRoutes(options: RoutesOptions): Handler {
     request: Request,
     target: RequestTarget,
     dialect: Dialect,
-    ids: RequestIds,
+    record: RequestRecord,
     connection: Connection,
   ): Response | Promise<Response> {
-    const { clientId } = ids;
     const reading = request.method === "GET" || request.method === "HEAD";
     const { path } = target;
-    if (path === "/v1/models" || path === "/api/tags") {
-      if (!reading) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
-      return json(request, modelList(relay.core.registry.models(), dialect), idHeaders(dialect, clientId));
-    }
-    if (path.startsWith("/v1/models/") && reading) return oneModel(request, path, dialect, clientId);
-    return relayRequest(relay, clock, { request, target, dialect, ids, connection }, options.isOurs);
+    const isList = path === "/v1/models" || path === "/api/tags";
+    if (!isList && !(path.startsWith("/v1/models/") && reading))
+      return relayRequest(relay, clock, { request, target, dialect, record, connection }, options.isOurs);
+    const response = isList
+      ? listOfModels(request, reading, dialect, record.clientId)
+      : oneModel(request, path, dialect, record.clientId);
+    record.status = response.status;
+    record.settle(response.ok ? "complete" : "refused");
+    record.end();
+    return response;
+  }
+
+  function listOfModels(request: Request, reading: boolean, dialect: Dialect, clientId: string): Response {
+    if (!reading) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+    return json(request, modelList(relay.core.registry.models(), dialect), idHeaders(dialect, clientId));
   }
 
   function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {

@@ -45,6 +45,7 @@ describe("Settings", () => {
       drainTimeoutMs: 30_000,
       dataDir: "/home/ada/.local/share/modelrelay",
       logLevel: "info",
+      logFormat: "pretty",
       config: undefined,
     });
   });
@@ -68,6 +69,7 @@ describe("Settings", () => {
       drainTimeoutMs: 30_000,
       check: false,
       logLevel: "info",
+      logFormat: "pretty",
       config: undefined,
     });
   });
@@ -173,6 +175,7 @@ describe("Settings", () => {
       drainTimeoutMs: 300_000,
       dataDir: "/srv/mr",
       logLevel: "debug",
+      logFormat: "pretty",
       config: undefined,
     });
   });

@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from "../../src/base/clock.ts";
-import { silentLog } from "../../src/base/log.ts";
+import { silentLog, type Log } from "../../src/base/log.ts";
 import { startRelay, type RunningRelay } from "../../src/server/index.ts";
 import {
   startWorker,
@@ -19,9 +19,10 @@ export interface Between {
 }
 
 export interface RigOptions {
-  relay?: RelaySettings;
+  relay?: RelaySettings & { apiKey?: string };
   worker?: Partial<WorkerConfig>;
   relayClock?: Clock;
+  relayLog?: Log;
   workerClock?: Clock;
   client?: Between;
   link?: Between;
@@ -53,7 +54,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const backendProxy = stack.use(await startCuttingProxy({ target: backend.port, ...options.backend }));
   const relay = startRelay(relayConfig(options.relay ?? {}), {
     clock: options.relayClock ?? systemClock,
-    log: silentLog,
+    log: options.relayLog ?? silentLog,
   });
   stack.defer(() => relay.stop());
   const clientProxy = stack.use(await startCuttingProxy({ target: relay.port, ...options.client }));

@@ -1,0 +1,84 @@
+import type { Clock } from "../base/clock.ts";
+
+/** How a request ended. */
+export type Outcome =
+  /** The backend's whole answer, whatever its status, went to the client. */
+  | "complete"
+  /** The relay answered by itself: the request was wrong, not allowed, too much, or nobody could serve it. */
+  | "refused"
+  /** Worker or backend failed, or broke off. */
+  | "failed"
+  /** The client left, or was let go. */
+  | "cancelled";
+
+/** Takes the record of each request that has ended. Must not throw. */
+export type RecordSink = (record: RequestRecord) => void;
+
+/** What is known of a request when it arrives. */
+export interface Arrival {
+  /** A UUID of the relay's own. */
+  id: string;
+  /** The id in every answer. */
+  clientId: string;
+  method: string;
+  /** Without the query. */
+  path: string;
+}
+
+/**
+ * What the relay knows of one request: filled in while it runs, told once when it has ended. Holds
+ * nothing of what was asked or answered. Times are ms of the clock that never goes backwards.
+ */
+export class RequestRecord implements Arrival {
+  readonly id: string;
+  readonly clientId: string;
+  readonly method: string;
+  readonly path: string;
+  /** ms since the epoch. */
+  readonly at: number;
+  readonly startedAt: number;
+  /** As the client named it; empty before it is known, or where none is named. */
+  model = "";
+  streaming = false;
+  /** Of the bodies. */
+  bytesIn = 0;
+  bytesOut = 0;
+  /** Name of the worker that had it last. */
+  worker: string | undefined;
+  dispatchedAt: number | undefined;
+  firstByteAt: number | undefined;
+  endedAt = 0;
+  /** Status that the client was given; 499 if it left before it was given one. */
+  status = 499;
+  outcome: Outcome | undefined;
+  /** Why it did not end well, as a stable code; empty for `complete`. */
+  reason = "";
+  readonly #clock: Clock;
+  readonly #told: RecordSink;
+
+  constructor(arrival: Arrival, clock: Clock, told: RecordSink) {
+    this.id = arrival.id;
+    this.clientId = arrival.clientId;
+    this.method = arrival.method;
+    this.path = arrival.path;
+    this.at = clock.wall();
+    this.startedAt = clock.now();
+    this.#clock = clock;
+    this.#told = told;
+  }
+
+  /** Says how it ends. What was said first holds. */
+  settle(outcome: Outcome, reason = ""): void {
+    if (this.outcome !== undefined) return;
+    this.outcome = outcome;
+    this.reason = reason;
+  }
+
+  /** Tells those who wait for it; once. */
+  end(): void {
+    if (this.endedAt !== 0) return;
+    this.settle("complete");
+    this.endedAt = this.#clock.now();
+    this.#told(this);
+  }
+}

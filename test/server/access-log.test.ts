@@ -1,0 +1,93 @@
+import { describe, expect, test } from "bun:test";
+import { silentLog, type LogFields } from "../../src/base/log.ts";
+import { startRig, type Rig } from "../faults/rig.ts";
+import { Inbox } from "../support/inbox.ts";
+
+/** A relay, its worker, and the lines that it writes for requests. */
+async function logged(apiKey?: string): Promise<Rig & { lines: Inbox<{ line: string; fields: LogFields }> }> {
+  const lines = new Inbox<{ line: string; fields: LogFields }>();
+  const rig = await startRig({
+    relay: apiKey === undefined ? {} : { apiKey },
+    relayLog: {
+      ...silentLog,
+      info(line, fields = {}) {
+        if (/^[A-Z]+ \//.test(line)) lines.put({ line, fields });
+      },
+    },
+  });
+  return Object.assign(rig, { lines });
+}
+
+function chat(rig: Rig, body: object, init: RequestInit = {}): Promise<Response> {
+  return fetch(`http://127.0.0.1:${rig.port}/v1/chat/completions?secret=x`, {
+    method: "POST",
+    headers: { "x-request-id": "mine" },
+    body: JSON.stringify(body),
+    ...init,
+  });
+}
+
+describe("Access log", () => {
+  test("has one line for a request, with who served it and how long it took", async () => {
+    await using rig = await logged();
+    const body = { model: "m", messages: [] };
+    const answer = chat(rig, body);
+    (await rig.backend.next()).answer(200, { fine: true });
+    await (await answer).text();
+    const { line, fields } = await rig.lines.next();
+    expect(line).toBe("POST /v1/chat/completions");
+    expect(fields).toMatchObject({
+      request: "mine",
+      status: 200,
+      model: "m",
+      worker: "rig",
+      bytes_in: JSON.stringify(body).length,
+      bytes_out: 13,
+    });
+    expect(fields["outcome"]).toBeUndefined();
+    const { queue_ms: queue, first_byte_ms: first, ms } = fields;
+    expect(Number(queue)).toBeLessThanOrEqual(Number(first));
+    expect(Number(first)).toBeLessThanOrEqual(Number(ms));
+    expect(rig.lines.items).toEqual([]);
+  });
+
+  test("says how a request ended that did not end well", async () => {
+    await using rig = await logged();
+    await (await chat(rig, { model: "unknown" })).text();
+    await (await chat(rig, { model: 7 })).text();
+    const failing = chat(rig, { model: "m" });
+    (await rig.backend.next()).reset();
+    await (await failing).text();
+    const outcomes = [await rig.lines.next(), await rig.lines.next(), await rig.lines.next()];
+    expect(outcomes.map(({ fields: { status, outcome, reason } }) => [status, outcome, reason])).toEqual([
+      [404, "refused", "model_not_found"],
+      [400, "refused", "invalid_request"],
+      [502, "failed", "backend_unreachable"],
+    ]);
+  });
+
+  test("has a line for a client that left before the answer", async () => {
+    await using rig = await logged();
+    const abort = new AbortController();
+    const answer = chat(rig, { model: "m" }, { signal: abort.signal }).catch(() => undefined);
+    await rig.backend.next();
+    abort.abort();
+    await answer;
+    const { fields } = await rig.lines.next();
+    expect([fields["status"], fields["outcome"], fields["reason"]]).toEqual([
+      499,
+      "cancelled",
+      "client_disconnect",
+    ]);
+  });
+
+  test("has a line for a wrong key and one for the list of models, and no secret in either", async () => {
+    await using rig = await logged("right");
+    const url = `http://127.0.0.1:${rig.port}/v1/models`;
+    await (await fetch(url, { headers: { authorization: "Bearer wrong" } })).text();
+    await (await fetch(url, { headers: { authorization: "Bearer right" } })).text();
+    const [first, second] = [await rig.lines.next(), await rig.lines.next()];
+    expect([first.fields["status"], second.fields["status"]]).toEqual([401, 200]);
+    expect(JSON.stringify([first, second])).not.toMatch(/wrong|right/);
+  });
+});
