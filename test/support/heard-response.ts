@@ -1,9 +1,6 @@
 import type { HeaderFields } from "../../src/protocol/messages.ts";
-import {
-  ResponseError,
-  ResponseParser,
-  type ResponseHandler,
-} from "../../src/worker/http/response-parser.ts";
+import { ResponseError } from "../../src/worker/http/response-error.ts";
+import { ResponseParser, type ResponseHandler } from "../../src/worker/http/response-parser.ts";
 
 /** What a parser has told of one response, in a form that two ways of cutting it can be compared by. */
 export interface Heard {

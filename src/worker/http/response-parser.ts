@@ -1,4 +1,14 @@
 import type { HeaderFields } from "../../protocol/messages.ts";
+import { malformed, ResponseError } from "./response-error.ts";
+import {
+  couldBeHttp,
+  endOfHead,
+  keepsConnection,
+  MAX_HEAD_BYTES,
+  readHead,
+  readLength,
+  type Head,
+} from "./response-head.ts";
 
 /** What a parser tells of one response, in this order; each body part is the handler's to keep. */
 export interface ResponseHandler {
@@ -8,24 +18,9 @@ export interface ResponseHandler {
   end(reusable: boolean): void;
 }
 
-/** The other end does not keep to HTTP/1.1, or has left in the middle of its answer. */
-export class ResponseError extends Error {
-  override readonly name = "ResponseError";
-  readonly code:
-    "ConnectionClosed" | "InvalidHTTPResponse" | "ResponseHeadersTooLarge" | "UnrequestedUpgrade";
-
-  constructor(code: ResponseError["code"], message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** More than any inference server sends, and what common clients take. */
-const MAX_HEAD_BYTES = 64 * 1024;
-const MAX_FIELDS = 256;
 /** Of a chunk's size with its extensions, and of all trailer fields together. */
 const MAX_LINE_BYTES = 16 * 1024;
-/** Fifteen hexadecimal digits would no longer be exact as a number. */
+/** Fourteen hexadecimal digits would no longer be exact as a number. */
 const MAX_SIZE_DIGITS = 13;
 
 const CR = 0x0d;
@@ -33,9 +28,6 @@ const LF = 0x0a;
 const SEMICOLON = 0x3b;
 const SPACE = 0x20;
 const TAB = 0x09;
-
-const STATUS_LINE = /^HTTP\/1\.([01]) (\d{3})(?: |$)/;
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** Where in a response the next byte belongs. */
 type Place =
@@ -117,24 +109,20 @@ export class ResponseParser {
       return undefined;
     }
     this.#held = undefined;
-    this.#begin(all.toString("latin1", 0, end), end === all.length);
+    this.#begin(readHead(all.toString("latin1", 0, end)), end === all.length);
     return all.length - end;
   }
 
   /** @param last nothing follows the head so far */
-  #begin(head: string, last: boolean): void {
-    const lines = head.split("\n");
-    const match = STATUS_LINE.exec(trimmed(lines[0] ?? ""));
-    if (match === null) throw malformed("The answer does not begin with HTTP/1.1 and a status");
-    const status = Number(match[2]);
+  #begin(head: Head, last: boolean): void {
+    const { status, isHttp11, fields } = head;
     if (status === 101) throw new ResponseError("UnrequestedUpgrade", "The protocol was changed unasked");
-    const fields = readFields(lines);
     // An interim response: the final one follows (RFC 9110 §15.2).
     if (status >= 100 && status < 200) return;
-    this.#reusable = keepsConnection(match[1] === "1", fields["connection"]);
+    this.#reusable = keepsConnection(head);
     this.#place = this.#framing(status, fields);
     // Nothing older than HTTP/1.1 knows chunks: who sent them may mean another end (RFC 9112 §6.1).
-    if (this.#place === "size" && match[1] === "0") this.#reusable = false;
+    if (this.#place === "size" && !isHttp11) this.#reusable = false;
     const complete = this.#place === "counted" && this.#left === 0;
     this.#handler.head(status, fields);
     if (complete && this.#place === "counted") this.#finish(last);
@@ -152,10 +140,7 @@ export class ResponseParser {
       return "size";
     }
     if (declared === undefined) return "open";
-    const [length = "", ...others] = declared.split(",").map((part) => part.trim());
-    if (!/^\d{1,15}$/.test(length) || others.some((other) => other !== length))
-      throw malformed("The content length is no number");
-    this.#left = Number(length);
+    this.#left = readLength(declared);
     return "counted";
   }
 
@@ -268,65 +253,6 @@ export class ResponseParser {
     this.#place = "done";
     this.#handler.end(this.#reusable && clean);
   }
-}
-
-function malformed(message: string): ResponseError {
-  return new ResponseError("InvalidHTTPResponse", message);
-}
-
-/** Index behind the empty line, or -1. A line may end with a bare line feed (RFC 9112 §2.2). */
-function endOfHead(bytes: Uint8Array, from: number): number {
-  for (let at = bytes.indexOf(LF, from); at >= 0; at = bytes.indexOf(LF, at + 1)) {
-    if (bytes[at + 1] === LF) return at + 2;
-    if (bytes[at + 1] === CR && bytes[at + 2] === LF) return at + 3;
-  }
-  return -1;
-}
-
-/** What speaks another protocol is not to be waited for. */
-function couldBeHttp(bytes: Buffer): boolean {
-  const begun = bytes.toString("latin1", 0, 7);
-  return "HTTP/1.".startsWith(begun);
-}
-
-function trimmed(line: string): string {
-  return line.endsWith("\r") ? line.slice(0, -1) : line;
-}
-
-/** Field lines by lower-case name; what stands there several times is joined (RFC 9110 §5.3). */
-function readFields(lines: readonly string[]): HeaderFields {
-  // Without a prototype: a field may be called "constructor".
-  const fields = Object.create(null) as HeaderFields;
-  if (lines.length > MAX_FIELDS + 3)
-    throw new ResponseError("ResponseHeadersTooLarge", `The head has more than ${MAX_FIELDS} fields`);
-  let last: string | undefined;
-  for (let index = 1; index < lines.length; index++) {
-    const line = trimmed(lines[index]!);
-    if (line === "") continue;
-    if (line.startsWith(" ") || line.startsWith("\t")) {
-      // A value that goes on (RFC 9112 §5.2).
-      if (last === undefined) throw malformed("The first field has no name");
-      fields[last] += ` ${line.trim()}`;
-      continue;
-    }
-    const colon = line.indexOf(":");
-    const given = line.slice(0, Math.max(colon, 0));
-    if (!TOKEN.test(given)) throw malformed("A field has no name");
-    const name = given.toLowerCase();
-    const value = line.slice(colon + 1).trim();
-    const before = fields[name];
-    fields[name] = before === undefined ? value : `${before}, ${value}`;
-    last = name;
-  }
-  return fields;
-}
-
-/** RFC 9112 §9.3. */
-function keepsConnection(isHttp11: boolean, connection: string | undefined): boolean {
-  if (connection === undefined) return isHttp11;
-  const options = connection.toLowerCase();
-  if (options.includes("close")) return false;
-  return isHttp11 || options.includes("keep-alive");
 }
 
 function hexDigit(byte: number): number {
