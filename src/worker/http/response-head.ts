@@ -56,17 +56,19 @@ function readFields(lines: readonly string[]): HeaderFields {
   for (let index = 1; index < lines.length; index++) {
     const line = withoutReturn(lines[index]!);
     if (line === "") continue;
-    if (line.startsWith(" ") || line.startsWith("\t")) {
+    // Whoever it is passed on to may take either for the end of the line (RFC 9110 §5.5).
+    if (line.includes("\r") || line.includes("\0")) throw malformed("A field holds a line break or a NUL");
+    if (isSpace(line, 0)) {
       // A value that goes on (RFC 9112 §5.2).
       if (last === undefined) throw malformed("The first field has no name");
-      fields[last] += ` ${line.trim()}`;
+      fields[last] += ` ${withoutSpace(line)}`;
       continue;
     }
     const colon = line.indexOf(":");
     const given = line.slice(0, Math.max(colon, 0));
     if (!TOKEN.test(given)) throw malformed("A field has no name");
     const name = given.toLowerCase();
-    const value = line.slice(colon + 1).trim();
+    const value = withoutSpace(line.slice(colon + 1));
     const before = fields[name];
     fields[name] = before === undefined ? value : `${before}, ${value}`;
     last = name;
@@ -76,7 +78,7 @@ function readFields(lines: readonly string[]): HeaderFields {
 
 /** The number that a Content-Length gives, perhaps several times. @throws {ResponseError} if it gives none */
 export function readLength(declared: string): number {
-  const [length = "", ...others] = declared.split(",").map((part) => part.trim());
+  const [length = "", ...others] = declared.split(",").map(withoutSpace);
   if (!/^\d{1,15}$/.test(length) || others.some((other) => other !== length))
     throw malformed("The content length is no number");
   return Number(length);
@@ -92,4 +94,17 @@ export function keepsConnection({ isHttp11, fields }: Head): boolean {
 
 function withoutReturn(line: string): string {
   return line.endsWith("\r") ? line.slice(0, -1) : line;
+}
+
+/** `trim` would take a last byte of 0xa0 with it, with which characters of UTF-8 such as "à" end. */
+function withoutSpace(text: string): string {
+  let from = 0;
+  let to = text.length;
+  while (isSpace(text, from)) from++;
+  while (to > from && isSpace(text, to - 1)) to--;
+  return text.slice(from, to);
+}
+
+function isSpace(text: string, at: number): boolean {
+  return text[at] === " " || text[at] === "\t";
 }

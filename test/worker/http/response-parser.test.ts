@@ -52,7 +52,7 @@ describe("Framing of a response", () => {
       expect(outcome(`${OK}${lengths}\r\n\r\nhello!`).error).toBe("InvalidHTTPResponse");
   });
 
-  test.each(["", "-1", "+5", "5.0", "0x5", "5 5", "5,", ",5", "1e3", "9999999999999999"])(
+  test.each(["", "-1", "+5", "5.0", "0x5", "5 5", "5,", ",5", "1e3", "5\u00a0", "9999999999999999"])(
     "refuses the length %j",
     (length) => {
       expect(outcome(`${OK}content-length: ${length}\r\n\r\nhello`).error).toBe("InvalidHTTPResponse");
@@ -165,9 +165,23 @@ describe("Head of a response", () => {
     });
   });
 
-  test.each(["no colon\r\n", ": x\r\n", "a b: x\r\n", "a : x\r\n", "ä: x\r\n", "a\0: x\r\n"])(
-    "is refused with the field line %j",
-    (line) => expect(outcome(`${OK}${line}\r\n`).error).toBe("InvalidHTTPResponse"),
+  test("has values of which only the spaces round them are left out", () => {
+    const bytes = Buffer.from("voilà").toString("latin1");
+    expect(fieldsOf(`a: \t${bytes}\t \r\n ${bytes}\r\n`)?.["a"]).toBe(`${bytes} ${bytes}`);
+  });
+
+  test.each([
+    "no colon",
+    ": x",
+    "a b: x",
+    "a : x",
+    "ä: x",
+    "a\0: x",
+    "a: x\0",
+    "a: x\ry: z",
+    "a: x\r\n y\rz",
+  ])("is refused with the field line %j", (line) =>
+    expect(outcome(`${OK}${line}\r\n\r\n`).error).toBe("InvalidHTTPResponse"),
   );
 
   test.each([
