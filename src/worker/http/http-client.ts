@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import type { Socket } from "bun";
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { HeaderFields } from "../../protocol/messages.ts";
@@ -35,17 +36,20 @@ const JOINED_BODY = 64 * 1024;
  * bench/README.md). It has no limit of its own for requests at once.
  */
 export class HttpClient {
-  readonly #address: { hostname: string; port: number; tls: boolean };
+  readonly #address: { hostname: string; port: number };
+  readonly #tls: { serverName: string } | undefined;
   readonly #clock: Clock;
   readonly #kept: KeptConnections<Connection>;
 
   /** @param origin of the server; its path is not used */
   constructor(origin: URL, clock: Clock) {
-    const tls = origin.protocol === "https:";
+    const secure = origin.protocol === "https:";
     // A URL's IPv6 address stands in brackets, a socket's does not.
     const hostname = origin.hostname.replace(/^\[(.*)\]$/, "$1");
-    const port = origin.port === "" ? (tls ? 443 : 80) : Number(origin.port);
-    this.#address = { hostname, port, tls };
+    const port = origin.port === "" ? (secure ? 443 : 80) : Number(origin.port);
+    this.#address = { hostname, port };
+    // No address may be sent as a server's name (RFC 6066 §3); the certificate is held against it all the same.
+    this.#tls = secure ? { serverName: isIP(hostname) === 0 ? hostname : "" } : undefined;
     this.#clock = clock;
     this.#kept = new KeptConnections(clock);
   }
@@ -79,12 +83,11 @@ export class HttpClient {
     const connection = new Connection(this.#kept, limit);
     connection.call = call;
     call.connection = connection;
-    const { hostname, port, tls } = this.#address;
+    const tls = this.#tls;
     Bun.connect({
-      hostname,
-      port,
-      ...(tls && { tls: { serverName: hostname } }),
-      data: { connection, secure: tls },
+      ...this.#address,
+      ...(tls !== undefined && { tls }),
+      data: { connection, secure: tls !== undefined },
       socket: HANDLERS,
     }).catch((error: unknown) => connection.lost(error));
   }

@@ -34,6 +34,23 @@ function serve(certificate: TestCertificate) {
   return { asked, port: server.port ?? 0, [Symbol.asyncDispose]: () => server.stop(true) };
 }
 
+/** A server that never ends a handshake. */
+async function serveNothing() {
+  const hello = Promise.withResolvers<string>();
+  const closed = Promise.withResolvers<void>();
+  const server = await listen((socket) => {
+    socket.once("data", (data: Buffer) => hello.resolve(data.toString("latin1")));
+    void allOf(socket).then(() => closed.resolve());
+  });
+  return {
+    port: server.origin.port,
+    /** What the client begins with. */
+    hello: hello.promise,
+    closed: closed.promise,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
 async function askedByChild(addresses: string[], bytes = 1_000_000): Promise<string[]> {
   const script = join(import.meta.dir, "trusting-child.ts");
   const child = Bun.spawn([process.execPath, script, String(bytes), ...addresses], {
@@ -69,6 +86,25 @@ describe("TLS backend", () => {
     expect(server.asked).toEqual([]);
   }, 20_000);
 
+  test("is told the name by which it is asked for, and no address", async () => {
+    for (const [host, told] of [
+      ["localhost", true],
+      ["127.0.0.1", false],
+    ] as const) {
+      await using server = await serveNothing();
+      const asked = new Asked(new HttpClient(new URL(`https://${host}:${server.port}`), systemClock));
+      expect((await server.hello).includes(host)).toBe(told);
+      asked.cancel();
+    }
+  });
+
+  test("is refused under another address, and sent nothing", async () => {
+    await using server = serve(makeCertificate({ names: ["localhost"], issuer: authority }));
+    const said = await askedByChild([`https://127.0.0.1:${server.port}`]);
+    expect(said).toEqual(["its certificate is for another name than the name that was asked for"]);
+    expect(server.asked).toEqual([]);
+  }, 20_000);
+
   test("that has expired is refused", async () => {
     const day = 86_400_000;
     const notBefore = Date.now() - 10 * day;
@@ -85,18 +121,13 @@ describe("TLS backend", () => {
   });
 
   test("that never ends its handshake is given up after 10 s", async () => {
-    const hello = Promise.withResolvers<void>();
-    const closed = Promise.withResolvers<void>();
-    await using server = await listen((socket) => {
-      socket.once("data", () => hello.resolve());
-      void allOf(socket).then(() => closed.resolve());
-    });
+    await using server = await serveNothing();
     const clock = new ManualClock();
-    const asked = new Asked(new HttpClient(new URL(`https://${server.origin.host}`), clock));
-    await hello.promise;
+    const asked = new Asked(new HttpClient(new URL(`https://127.0.0.1:${server.port}`), clock));
+    await server.hello;
     clock.advance(10_000);
     expect((await asked.outcome).error).toEqual({ code: "ETIMEDOUT", words: "no answer in time" });
-    await closed.promise;
+    await server.closed;
   });
 
   test("that asks for a second handshake gets no second request", async () => {
@@ -138,17 +169,12 @@ describe("TLS backend", () => {
   }, 20_000);
 
   test("is left at once when the call is cancelled during the handshake", async () => {
-    const hello = Promise.withResolvers<void>();
-    const closed = Promise.withResolvers<void>();
-    await using server = await listen((socket) => {
-      socket.once("data", () => hello.resolve());
-      void allOf(socket).then(() => closed.resolve());
-    });
+    await using server = await serveNothing();
     const clock = new ManualClock();
-    const asked = new Asked(new HttpClient(new URL(`https://${server.origin.host}`), clock));
-    await hello.promise;
+    const asked = new Asked(new HttpClient(new URL(`https://127.0.0.1:${server.port}`), clock));
+    await server.hello;
     asked.cancel();
-    await closed.promise;
+    await server.closed;
     expect([asked.late, clock.pending]).toEqual([0, []]);
   });
 });
