@@ -43,12 +43,13 @@ export class BackendExchange implements BackendCall, AnswerEvents {
   readonly #call: HttpCall;
   #decoder: ContentDecoder | undefined;
   #timer: Timer | undefined;
-  #begun = false;
+  /** Of the answer's body: nothing has come, something has, nothing counts any more. */
+  #stage: "waiting" | "begun" | "over" = "waiting";
   #heardAt: number;
-  /** The listener takes no more; the decoder takes no more. */
+  /** The listener takes no more. */
   #paused = false;
+  /** The decoder takes no more. */
   #full = false;
-  #over = false;
 
   constructor(
     limits: SilenceLimits,
@@ -71,7 +72,7 @@ export class BackendExchange implements BackendCall, AnswerEvents {
   }
 
   resume(): void {
-    if (!this.#paused || this.#over) return;
+    if (!this.#paused || this.#stage === "over") return;
     this.#paused = false;
     this.#heardAt = this.#limits.clock.now();
     this.#watch();
@@ -103,19 +104,20 @@ export class BackendExchange implements BackendCall, AnswerEvents {
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
     this.#heardAt = this.#limits.clock.now();
-    if (!this.#begun) this.#begin();
+    if (this.#stage === "waiting") this.#begin();
     if (this.#decoder === undefined) this.#events.body(bytes);
     else this.#decoder.push(bytes);
   }
 
   end(): void {
-    if (this.#decoder !== undefined && this.#begun) return this.#decoder.end();
+    if (this.#decoder !== undefined && this.#stage === "begun") return this.#decoder.end();
     this.#finish();
     this.#events.end();
   }
 
   failed(error: unknown): void {
-    const what = this.#begun ? "The backend broke off its answer" : "The worker cannot reach its backend";
+    const what =
+      this.#stage === "begun" ? "The backend broke off its answer" : "The worker cannot reach its backend";
     this.#fail(
       new BackendError(`${what}: ${describeNetworkError(error)}`, 502, "backend_unreachable", {
         cause: error,
@@ -149,26 +151,26 @@ export class BackendExchange implements BackendCall, AnswerEvents {
   }
 
   #fail(error: BackendError): void {
-    if (this.#over) return;
+    if (this.#stage === "over") return;
     this.cancel();
     this.#events.failed(error);
   }
 
   #finish(): void {
-    this.#over = true;
+    this.#stage = "over";
     this.#timer?.cancel();
     this.#decoder?.stop();
   }
 
   #begin(): void {
-    this.#begun = true;
+    this.#stage = "begun";
     const { firstByteTimeoutMs, idleTimeoutMs } = this.#limits;
     // Else the timer that is set fires early enough, and sets itself again.
     if (idleTimeoutMs > 0 && (firstByteTimeoutMs === 0 || idleTimeoutMs < firstByteTimeoutMs)) this.#watch();
   }
 
   get #limitMs(): number {
-    return this.#begun ? this.#limits.idleTimeoutMs : this.#limits.firstByteTimeoutMs;
+    return this.#stage === "begun" ? this.#limits.idleTimeoutMs : this.#limits.firstByteTimeoutMs;
   }
 
   /** One timer a request, set again only when it fires: nothing is done per token. */
@@ -181,10 +183,11 @@ export class BackendExchange implements BackendCall, AnswerEvents {
   }
 
   #look(): void {
-    if (this.#paused || this.#over) return;
+    if (this.#paused || this.#stage === "over") return;
     const limit = this.#limitMs;
     if (limit === 0 || this.#limits.clock.now() - this.#heardAt < limit) return this.#watch();
-    const [what, code] = this.#begun ? ["nothing more", "idle_timeout"] : ["nothing", "first_byte_timeout"];
+    const [what, code] =
+      this.#stage === "begun" ? ["nothing more", "idle_timeout"] : ["nothing", "first_byte_timeout"];
     this.#fail(new BackendError(`The backend sent ${what} for ${formatDuration(limit)}`, 504, code));
   }
 }

@@ -27,8 +27,8 @@ export interface HttpCall {
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A request and the end of its connection can cross each other on the way within this time, and not later. */
 const CROSSING_MS = 1_000;
-/** A body up to this leaves in one write with its head. */
-const JOINED_BODY = 64 * 1024;
+/** A body up to this is copied behind its head, to leave in one write with it. */
+const MAX_JOINED_BYTES = 64 * 1024;
 
 /**
  * Speaks HTTP/1.1 with one server, over TCP or TLS, on sockets of this thread: the runtime's own client
@@ -209,9 +209,9 @@ class Call implements HttpCall, ResponseHandler {
   /** What the connection has not taken yet. */
   #unsent: Uint8Array[] = [];
   #sentAt = 0;
-  #answered = false;
+  /** Nothing of the answer has come, something has, nothing is told any more. */
+  #stage: "asked" | "answered" | "over" = "asked";
   #paused = false;
-  #over = false;
 
   constructor(head: string, body: Uint8Array, bodiless: boolean, events: AnswerEvents, client: HttpClient) {
     this.#head = head;
@@ -225,7 +225,7 @@ class Call implements HttpCall, ResponseHandler {
     if (this.#paused) socket.pause();
     this.#sentAt = this.#client.now();
     const { length } = this.#head;
-    if (this.#body.length > JOINED_BODY) {
+    if (this.#body.length > MAX_JOINED_BYTES) {
       this.#unsent = [Buffer.from(this.#head, "latin1"), this.#body];
     } else {
       const message = Buffer.allocUnsafe(length + this.#body.length);
@@ -251,7 +251,7 @@ class Call implements HttpCall, ResponseHandler {
   }
 
   received(bytes: Buffer<ArrayBuffer>): void {
-    this.#answered = true;
+    if (this.#stage === "asked") this.#stage = "answered";
     try {
       this.#parser.push(bytes);
     } catch (error) {
@@ -261,9 +261,9 @@ class Call implements HttpCall, ResponseHandler {
 
   /** The connection is gone. */
   lost(error: unknown): void {
-    if (this.#over) return;
+    if (this.#stage === "over") return;
     if (
-      !this.#answered &&
+      this.#stage === "asked" &&
       this.connection?.used === true &&
       this.#client.now() - this.#sentAt < CROSSING_MS
     ) {
@@ -281,20 +281,20 @@ class Call implements HttpCall, ResponseHandler {
 
   pause(): void {
     // The connection may carry another call by now.
-    if (this.#over) return;
+    if (this.#stage === "over") return;
     this.#paused = true;
     this.connection?.socket?.pause();
   }
 
   resume(): void {
-    if (!this.#paused || this.#over) return;
+    if (!this.#paused || this.#stage === "over") return;
     this.#paused = false;
     this.connection?.socket?.resume();
   }
 
   cancel(): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#stage === "over") return;
+    this.#stage = "over";
     this.#parser.stop();
     this.connection?.close();
   }
@@ -309,7 +309,7 @@ class Call implements HttpCall, ResponseHandler {
 
   end(reusable: boolean): void {
     this.resume();
-    this.#over = true;
+    this.#stage = "over";
     // A server that answers before it has read everything may take the rest for the next request.
     if (reusable && this.#unsent.length === 0) this.connection?.release();
     else this.connection?.close();
@@ -317,7 +317,7 @@ class Call implements HttpCall, ResponseHandler {
   }
 
   #fail(error: unknown): void {
-    if (this.#over) return;
+    if (this.#stage === "over") return;
     this.cancel();
     this.#events.failed(error);
   }

@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 
 /** A connection that can wait for another request. */
 export interface Keepable {
+  /** By the clock of what keeps it, in ms. */
   quietSince: number;
   close(): void;
 }
