@@ -6,7 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import { CLOSE } from "../protocol/limits.ts";
 import { V1_VERSION } from "../protocol/v1.ts";
 import { listModels } from "./backend-models.ts";
-import { createBackend, normalizeBackendUrl } from "./backend.ts";
+import { createBackend, normalizeBackendUrl, type Backend } from "./backend.ts";
 import { collectAnswer } from "./collect-answer.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import { describeFailure, type DialFailure } from "./connection.ts";
@@ -255,6 +255,14 @@ async function checkToken(config: WorkerConfig, url: string, model: string, cloc
     firstByteTimeoutMs: TOKEN_TIMEOUT_MS,
     idleTimeoutMs: TOKEN_TIMEOUT_MS,
   });
+  try {
+    return await askForToken(backend, model, clock);
+  } finally {
+    backend.close();
+  }
+}
+
+async function askForToken(backend: Backend, model: string, clock: Clock): Promise<Outcome> {
   // A model for completions or embeddings alone refuses the chat; one that answers any of these works.
   const attempts = [
     ["/v1/chat/completions", { messages: [{ role: "user", content: "Hi" }], max_tokens: 1 }],
