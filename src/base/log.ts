@@ -16,19 +16,23 @@ export interface Log {
   warn(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
   debug(message: string, fields?: LogFields): void;
+  /** As `info`, for what comes with each request: the lines of one turn are written at its end, together. */
+  often(message: string, fields?: LogFields): void;
   /** Whether `debug` lines are written; lets a hot path skip building one. */
   readonly verbose: boolean;
 }
 
 const CONSOLA_LEVEL: Record<LogLevel, number> = { error: 0, warn: 1, info: 3, debug: 4, trace: 5 };
 
+// eslint-disable-next-line no-control-regex
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/g;
+/** What a value must not hold to stand without quotes. */
+// eslint-disable-next-line no-control-regex
+const NEEDS_QUOTES = /[\s"=\u0000-\u001f\u007f-\u009f]|^$/;
+
 /** Control characters of foreign text must not reach a terminal or forge a second line. */
 function plain(text: string): string {
-  return text.replace(
-    // eslint-disable-next-line no-control-regex
-    /[\u0000-\u001f\u007f-\u009f]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return text.replace(CONTROLS, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
 function render(message: string, fields: LogFields | undefined): string {
@@ -36,10 +40,15 @@ function render(message: string, fields: LogFields | undefined): string {
   for (const key in fields) {
     const value = fields[key];
     if (value === undefined) continue;
-    const text = plain(String(value));
-    line += ` ${key}=${/[\s"=]/.test(text) || text === "" ? JSON.stringify(text) : text}`;
+    const quoted = typeof value === "string" && NEEDS_QUOTES.test(value);
+    line += quoted ? ` ${key}=${quotedValue(value)}` : ` ${key}=${value}`;
   }
   return line;
+}
+
+function quotedValue(value: string): string {
+  const text = plain(value);
+  return /[\s"=]|^$/.test(text) ? JSON.stringify(text) : text;
 }
 
 const COLOUR: Record<string, string> = {
@@ -54,42 +63,71 @@ function colourWanted(): boolean {
   return process.stderr.isTTY && !("NO_COLOR" in process.env);
 }
 
-function jsonLine(type: string, date: Date, message: string, fields: LogFields | undefined): string {
-  return JSON.stringify({ time: date.toISOString(), level: type, message, ...fields });
+type LineFormat = (level: string, date: Date, message: string, fields: LogFields | undefined) => string;
+
+function jsonLine(level: string, date: Date, message: string, fields: LogFields | undefined): string {
+  return `${JSON.stringify({ time: date.toISOString(), level, message, ...fields })}\n`;
+}
+
+function prettyLines(): LineFormat {
+  const colour = colourWanted();
+  const stamped = !process.stderr.isTTY;
+  return (level, date, message, fields) => {
+    const label = level.padEnd(5);
+    const head = stamped
+      ? `${date.toISOString()} ${label}`
+      : colour
+        ? `${COLOUR[level] ?? ""}${label}\u001b[0m`
+        : label;
+    return `${head} ${render(message, fields)}\n`;
+  };
+}
+
+/** Lines that leave together at the end of the turn; a write for each takes as long as making it. */
+function createBatch(): (line: string) => void {
+  let lines = "";
+  const flush = (): void => {
+    const text = lines;
+    lines = "";
+    if (text !== "") process.stderr.write(text);
+  };
+  process.on("exit", flush);
+  return (line) => {
+    if (lines === "") setImmediate(flush);
+    lines += line;
+  };
 }
 
 /** @param level lines below it are not written */
 export function createLog(level: LogLevel, format: LogFormat = "pretty"): Log {
-  const colour = colourWanted();
-  const stamped = !process.stderr.isTTY;
+  const lineOf = format === "json" ? jsonLine : prettyLines();
+  const most = CONSOLA_LEVEL[level];
   const consola: ConsolaInstance = createConsola({
-    level: CONSOLA_LEVEL[level],
+    level: most,
+    // What is said twice is said twice.
+    throttle: 0,
     // consola's own reporters write `info` to stdout and several lines for a warning.
     reporters: [
       {
         log({ type, date, args }) {
           const [message, fields] = args as [string, LogFields | undefined];
-          if (format === "json")
-            return void process.stderr.write(`${jsonLine(type, date, message, fields)}\n`);
-          const label = type.padEnd(5);
-          const head = stamped
-            ? `${date.toISOString()} ${label}`
-            : colour
-              ? `${COLOUR[type] ?? ""}${label}\u001b[0m`
-              : label;
-          process.stderr.write(`${head} ${render(message, fields)}\n`);
+          process.stderr.write(lineOf(type, date, message, fields));
         },
       },
     ],
   });
+  const batch = createBatch();
   return {
-    verbose: CONSOLA_LEVEL[level] >= CONSOLA_LEVEL.debug,
+    verbose: most >= CONSOLA_LEVEL.debug,
     error: (message, fields) => consola.error(message, fields),
     warn: (message, fields) => consola.warn(message, fields),
     info: (message, fields) => consola.info(message, fields),
     debug: (message, fields) => consola.debug(message, fields),
+    often(message, fields) {
+      if (most >= CONSOLA_LEVEL.info) batch(lineOf("info", new Date(), message, fields));
+    },
   };
 }
 
 /** A log that drops everything, for tests and embedded use. */
-export const silentLog: Log = { verbose: false, error() {}, warn() {}, info() {}, debug() {} };
+export const silentLog: Log = { verbose: false, error() {}, warn() {}, info() {}, debug() {}, often() {} };

@@ -15,6 +15,7 @@ export function createAdjustableLog(level: LogLevel, format: LogFormat): Adjusta
     warn: (message, fields) => log.warn(message, fields),
     info: (message, fields) => log.info(message, fields),
     debug: (message, fields) => log.debug(message, fields),
+    often: (message, fields) => log.often(message, fields),
     setLevel(next) {
       log = createLog(next, format);
     },

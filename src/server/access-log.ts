@@ -3,7 +3,7 @@ import type { RecordSink, RequestRecord } from "./request-record.ts";
 
 /** Writes one line for each request to an API once it has ended. */
 export function accessLog(log: Log): RecordSink {
-  return (record) => log.info(`${record.method} ${record.path}`, fieldsOf(record));
+  return (record) => log.often(`${record.method} ${record.path}`, fieldsOf(record));
 }
 
 /** Times in whole ms since the request came. */
@@ -12,8 +12,9 @@ function fieldsOf(record: RequestRecord): LogFields {
   return {
     request: record.clientId,
     status: record.status,
-    ...(outcome !== "complete" && { outcome, reason }),
-    ...(record.model !== "" && { model: record.model }),
+    outcome: outcome === "complete" ? undefined : outcome,
+    reason: reason === "" ? undefined : reason,
+    model: record.model === "" ? undefined : record.model,
     worker: record.worker,
     queue_ms: since(startedAt, dispatchedAt),
     first_byte_ms: since(startedAt, firstByteAt),

@@ -222,6 +222,7 @@ describe("The plain port's challenges", () => {
       warn() {},
       info() {},
       debug() {},
+      often() {},
     };
     await using port = plainPort({
       challenge: () => Promise.reject(new Error("disk gone")),

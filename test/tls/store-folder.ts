@@ -30,7 +30,14 @@ export function warnings(): { log: Log; lines: string[] } {
   const drop = (): void => {};
   return {
     lines,
-    log: { verbose: false, error: drop, warn: (line) => lines.push(line), info: drop, debug: drop },
+    log: {
+      verbose: false,
+      error: drop,
+      warn: (line) => lines.push(line),
+      info: drop,
+      debug: drop,
+      often: drop,
+    },
   };
 }
 

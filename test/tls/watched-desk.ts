@@ -35,7 +35,14 @@ export class Desk {
 
   async watch(more: Partial<WatchedFilesOptions> = {}) {
     const say = (level: string) => (message: string) => void this.said.push(`${level} ${message}`);
-    const log = { verbose: false, error: say("error"), warn: say("warn"), info: say("info"), debug() {} };
+    const log = {
+      verbose: false,
+      error: say("error"),
+      warn: say("warn"),
+      info: say("info"),
+      debug() {},
+      often() {},
+    };
     const files = await watchFiles({
       certFile: this.certFile,
       keyFile: this.keyFile,

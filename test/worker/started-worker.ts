@@ -38,6 +38,7 @@ export function startTestWorker(
     warn: write("warn"),
     info: write("info"),
     debug: write("debug"),
+    often: write("info"),
   };
   const worker = startWorker(
     {
