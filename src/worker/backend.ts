@@ -1,9 +1,13 @@
 import { unescape } from "node:querystring";
-import type { Clock } from "../base/clock.ts";
 import { requestHeadersForBackend } from "../protocol/headers.ts";
 import type { HeaderFields } from "../protocol/messages.ts";
 import { BackendError } from "./backend-error.ts";
-import { BackendExchange, type BackendCall, type BackendEvents } from "./backend-exchange.ts";
+import {
+  BackendExchange,
+  type BackendCall,
+  type BackendEvents,
+  type SilenceLimits,
+} from "./backend-exchange.ts";
 import { HttpClient } from "./http/http-client.ts";
 
 export interface BackendRequest {
@@ -14,13 +18,10 @@ export interface BackendRequest {
   body: Uint8Array;
 }
 
-export interface BackendOptions {
+export interface BackendOptions extends SilenceLimits {
   url: string;
+  /** Sent as `Authorization: Bearer`, in place of name and password in the address. */
   apiKey?: string | undefined;
-  clock: Clock;
-  /** ms; 0 is no limit. */
-  firstByteTimeoutMs: number;
-  idleTimeoutMs: number;
 }
 
 export interface Backend {

@@ -30,9 +30,6 @@ export type JobEnd = { kind: "cancelled" } | { kind: "shutdown" };
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * One request on its way to the backend and its answer on the way back. Bytes go on in the turn in which
- * they come; nothing is done per part that could be done per request.
- *
  * ```
  * asking ──head──► opening ──first event──► answering ──► leaving ──► over
  *    └──────────head, no events───────────────▲
@@ -47,6 +44,10 @@ type State =
   | { kind: "leaving" }
   | { kind: "over" };
 
+/**
+ * One request on its way to the backend and its answer on the way back. Bytes go on in the turn in which
+ * they come; nothing is done per part that could be done per request.
+ */
 export class Job implements BackendEvents {
   readonly #context: JobContext;
   #state: State = { kind: "asking" };
