@@ -3,7 +3,7 @@ import { systemClock } from "../src/base/clock.ts";
 
 /**
  * The least that a relay and a worker on this runtime can be: `Bun.serve`, one WebSocket and the worker's
- * HTTP client, with nothing in between. It reads no body, knows no model, key, queue, limit or window,
+ * HTTP client, with nothing in between. It looks into no body, knows no model, key, queue, limit or window,
  * cancels nothing and resumes nothing. What it costs is the runtime's and the system's; what the real ones
  * cost beyond it is their own doing, and is what can be made less.
  *

@@ -33,7 +33,7 @@ const MAX_JOINED_BYTES = 64 * 1024;
 /**
  * Speaks HTTP/1.1 with one server, over TCP or TLS, on sockets of this thread: the runtime's own client
  * has a thread of its own, and each part of an answer waits for both to be woken (measured in
- * bench/README.md). It has no limit of its own for requests at once.
+ * docs/dependencies.md). It has no limit of its own for requests at once.
  */
 export class HttpClient {
   readonly #address: { hostname: string; port: number };
