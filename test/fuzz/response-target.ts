@@ -10,7 +10,15 @@ interface Written {
   hearing: Hearing;
 }
 
-const FIELDS = ["x-a: 1", "constructor: f", "__proto__: p", "X-B:\t b ", "date: now\r\n folded"] as const;
+const FIELDS = [
+  "x-a: 1",
+  "constructor: f",
+  "__proto__: p",
+  "X-B:\t b ",
+  // Bytes of UTF-8 as Latin-1, of which the last is no space (RFC 9110 §5.6.3).
+  "x-c:\u00a0\u00c3\u00a0 ",
+  "date: now\r\n folded",
+] as const;
 
 /**
  * Any response is heard as it was written, however it is cut; any damage gives the same in any cut, or one
@@ -94,7 +102,7 @@ function fieldsOf(lines: readonly string[]): Record<string, string> {
     const value = line
       .slice(colon + 1)
       .replace("\r\n", "")
-      .trim();
+      .replace(/^[ \t]+|[ \t]+$/g, "");
     const before = fields.get(name);
     fields.set(name, before === undefined ? value : `${before}, ${value}`);
   }
