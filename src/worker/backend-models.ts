@@ -1,5 +1,5 @@
 import { Problem } from "../base/errors.ts";
-import { backendAddress, normalizeBackendUrl } from "./backend.ts";
+import { backendAddress, normalizeBackendUrl, shownUrl } from "./backend.ts";
 import { describeNetworkError } from "../base/network-error.ts";
 
 /** What a look at a backend showed. */
@@ -30,7 +30,7 @@ async function ask(
 ): Promise<BackendReport> {
   const address = backendAddress(base, path);
   if (address === undefined) {
-    return { up: false, problem: new Problem(`Cannot use the backend address "${base}"`) };
+    return { up: false, problem: new Problem(`Cannot use the backend address "${shownUrl(base)}"`) };
   }
   const abort = AbortSignal.timeout(timeoutMs);
   try {
@@ -45,13 +45,13 @@ async function ask(
     });
     const text = await response.text();
     if (response.ok) return { up: true, models: readModelList(text) };
-    const refusal = refusalOf(base, response.status);
+    const refusal = refusalOf(shownUrl(base), response.status);
     return refusal === undefined ? { up: true, models: undefined } : { up: false, problem: refusal };
   } catch (error) {
     const why = abort.aborted ? `no answer within ${timeoutMs / 1_000} s` : describeNetworkError(error);
     return {
       up: false,
-      problem: new Problem(`Cannot reach the backend at ${base}: ${why}`, {
+      problem: new Problem(`Cannot reach the backend at ${shownUrl(base)}: ${why}`, {
         action: "Start the inference server, or name its address with --backend-url",
         cause: error,
       }),

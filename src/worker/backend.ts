@@ -61,6 +61,11 @@ export function normalizeBackendUrl(url: string): string {
   return url.replace(/\/+$/, "").replace(/\/v1$/, "").replace(/\/+$/, "");
 }
 
+/** An address as people may see it: without the name and the password that it may hold. */
+export function shownUrl(url: string): string {
+  return url.replace(/^(\w+:\/\/)[^/?#]*@/, "$1");
+}
+
 /**
  * The full address of a path at the backend, or `undefined` if the path, once its dots are resolved, is
  * none that clients may reach.

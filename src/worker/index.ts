@@ -3,7 +3,7 @@ import { messageOf, unreachable } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { FEATURES, type Acceptance } from "../protocol/messages.ts";
 import { V1_VERSION } from "../protocol/v1.ts";
-import { createBackend, type Backend } from "./backend.ts";
+import { createBackend, shownUrl, type Backend } from "./backend.ts";
 import { linkUrl, type ModelName, type WorkerConfig } from "./config.ts";
 import {
   startConnection,
@@ -117,7 +117,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
           ? { public: "", backend: "" }
           : (watch.offer.models.get(model) ?? offered.get(model)),
     backendFailed(error) {
-      log.warn(error.message, { backend: backend?.url });
+      log.warn(error.message, { backend: backend && shownUrl(backend.url) });
       void watch.refresh();
     },
     changed: (load) => emit({ kind: "load", load }),
@@ -328,7 +328,10 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
       models: offeredNames(),
       load: jobs.load,
       maxConcurrency: config.maxConcurrency,
-      backend: { url: watch.offer.backendUrl, up: watch.offer.up },
+      backend: {
+        url: watch.offer.backendUrl && shownUrl(watch.offer.backendUrl),
+        up: watch.offer.up,
+      },
     }),
     subscribe(listener) {
       listeners.add(listener);
