@@ -6,7 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import { CLOSE } from "../protocol/limits.ts";
 import { V1_VERSION } from "../protocol/v1.ts";
 import { listModels } from "./backend-models.ts";
-import { createBackend, normalizeBackendUrl, type Backend } from "./backend.ts";
+import { createBackend, normalizeBackendUrl, type Backend, shownUrl } from "./backend.ts";
 import { collectAnswer } from "./collect-answer.ts";
 import { connectUrl, type WorkerConfig } from "./config.ts";
 import { describeFailure, type DialFailure } from "./connection.ts";
@@ -91,35 +91,40 @@ export async function checkWorker(config: WorkerConfig, parts: CheckParts): Prom
 
   let backendUrl = config.backendUrl === undefined ? undefined : normalizeBackendUrl(config.backendUrl);
   let listed: string[] = [];
-  const up = await run("backend up", true, backendUrl ?? "this machine", async () => {
-    if (backendUrl === undefined) {
-      const found = await (parts.find ?? findBackend)();
-      backendUrl = found?.url;
-      listed = found?.models ?? [];
-      const details = describeBackend(found);
-      return found !== undefined
-        ? { target: found.url, ok: true, details }
+  const up = await run(
+    "backend up",
+    true,
+    backendUrl === undefined ? "this machine" : shownUrl(backendUrl),
+    async () => {
+      if (backendUrl === undefined) {
+        const found = await (parts.find ?? findBackend)();
+        backendUrl = found?.url;
+        listed = found?.models ?? [];
+        const details = describeBackend(found);
+        return found !== undefined
+          ? { target: found.url, ok: true, details }
+          : {
+              target: "this machine",
+              ok: false,
+              details,
+              action: "Start an inference server, or name its address with --backend-url",
+            };
+      }
+      const report = await listModels(backendUrl, config.backendApiKey);
+      if (report.up) listed = report.models ?? [];
+      return report.up
+        ? { target: shownUrl(backendUrl), ok: true, details: "it answers" }
         : {
-            target: "this machine",
+            target: shownUrl(backendUrl),
             ok: false,
-            details,
-            action: "Start an inference server, or name its address with --backend-url",
+            details: report.problem.message,
+            ...actionOf(report.problem.action),
           };
-    }
-    const report = await listModels(backendUrl, config.backendApiKey);
-    if (report.up) listed = report.models ?? [];
-    return report.up
-      ? { target: backendUrl, ok: true, details: "it answers" }
-      : {
-          target: backendUrl,
-          ok: false,
-          details: report.problem.message,
-          ...actionOf(report.problem.action),
-        };
-  });
+    },
+  );
 
   const offered = [...offeredModels(config.models, listed).values()];
-  const target = backendUrl ?? "the backend";
+  const target = backendUrl === undefined ? "the backend" : shownUrl(backendUrl);
   const found = await run("models found", up, target, () =>
     Promise.resolve(checkModels(target, offered, listed)),
   );

@@ -1,7 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { BackendError } from "../../src/worker/backend-error.ts";
-import { backendAddress, normalizeBackendUrl, type BackendOptions } from "../../src/worker/backend.ts";
+import {
+  backendAddress,
+  normalizeBackendUrl,
+  shownUrl,
+  type BackendOptions,
+} from "../../src/worker/backend.ts";
 import { listModels } from "../../src/worker/backend-models.ts";
 import { startFakeBackend, type FakeBackend } from "../support/fake-backend.ts";
 import { ManualClock } from "../support/manual-clock.ts";
@@ -48,6 +53,10 @@ describe("Backend address", () => {
       );
     }
     expect(backendAddress(normalizeBackendUrl("http://h/llm/v1/"), "/v1/x")?.href).toBe("http://h/llm/v1/x");
+  });
+
+  test("is shown without its name and password", () => {
+    expect(shownUrl("https://me:s%40cret@h:1/llm")).toBe("https://h:1/llm");
   });
 
   test.each([
