@@ -68,7 +68,7 @@ async function runDemo(
   const workerSecret = crypto.randomUUID();
   const relayDefaults = { ...defaultsOf("serve", serveOptions), workerSecret };
   const start = (listen: DemoConfig["listen"]) =>
-    startRelay({ ...relayDefaults, listen }, { clock: systemClock, log });
+    startRelay({ ...relayDefaults, listen, openMetrics: true }, { clock: systemClock, log });
   const startWhereFree = () => {
     try {
       return start(config.listen);

@@ -49,6 +49,14 @@ export const serveOptions = defineOptions({
     help: "Let anyone who can reach the address use the models, without a key",
     schema: onOff,
   },
+  metricsToken: {
+    env: "MODELRELAY_METRICS_TOKEN",
+    secret: true,
+    hint: "TOKEN",
+    help: "Token that whoever reads /metrics must show",
+    defaultText: "none on 127.0.0.1; on an address that others can reach nobody reads them without one",
+    schema: secret,
+  },
   provider: {
     env: "PROVIDER_NAME",
     default: "local",

@@ -54,6 +54,11 @@ function secretsOf(config: ServeConfig, log: Log): Secrets {
   };
 }
 
+/** The metrics name models and workers, which on an address of this machine is no secret. */
+function opensMetrics(config: ServeConfig): boolean {
+  return !isPublic(config) && config.metricsToken === undefined;
+}
+
 /** What to type next, once somebody can. */
 function tellHow(
   url: string,
@@ -79,7 +84,10 @@ async function startPlain(
   terminal: Terminal,
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
-  const relay = startRelay({ ...config, ...secrets }, { clock: systemClock, log });
+  const relay = startRelay(
+    { ...config, ...secrets, openMetrics: opensMetrics(config) },
+    { clock: systemClock, log },
+  );
   log.info("The relay listens", { url: relay.url });
   tellHow(relay.url, secrets, terminal);
   return { ...relay, reloadCertificates() {} };
@@ -105,7 +113,7 @@ async function startTls(
     tellHow(url, secrets, terminal, pin);
   }
   const relay = await startTlsRelay(
-    { ...settings, ...secrets, listen },
+    { ...settings, ...secrets, listen, openMetrics: opensMetrics(config) },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
     { clock: systemClock, log },
   );

@@ -25,6 +25,9 @@ export interface RelayConfig extends ReloadableConfig {
   workerSecret: string;
   /** What a client must show; absent where everybody may come. */
   apiKey?: string | undefined;
+  /** Whether anybody may read the metrics; else who shows `metricsToken`. */
+  openMetrics?: boolean;
+  metricsToken?: string | undefined;
   /** Workers of this provider serve the relay's clients. */
   provider: string;
   /** Bytes of a response that may wait for its client on a v2 link. */

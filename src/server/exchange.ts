@@ -85,6 +85,7 @@ export class Exchange {
     this.record = record;
     this.#context = context;
     this.arrivedAt = context.clock.now();
+    record.queuedAt = this.arrivedAt;
     this.#lastByteAt = this.arrivedAt;
     this.response = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -257,7 +258,13 @@ export class Exchange {
   }
 
   #push(stream: ResponseStream, bytes: Uint8Array<ArrayBuffer>): void {
-    this.#lastByteAt = this.#context.clock.now();
+    const now = this.#context.clock.now();
+    this.record.chunkAt(now);
+    this.#send(stream, bytes, now);
+  }
+
+  #send(stream: ResponseStream, bytes: Uint8Array<ArrayBuffer>, now: number): void {
+    this.#lastByteAt = now;
     if (stream.heldBytes + bytes.length > this.#context.maxHeld) {
       this.abandon();
       return this.#context.gone(this, { other: "slow_client" });
@@ -324,7 +331,8 @@ export class Exchange {
     // A comment may stand between the lines of an event, an event only between events.
     const boundary = state.stream.boundary;
     const fits = boundary === "event" || (boundary === "line" && ping.startsWith(":"));
-    if (fits && state.stream.heldBytes === 0) this.#push(state.stream, encoder.encode(ping));
+    if (fits && state.stream.heldBytes === 0)
+      this.#send(state.stream, encoder.encode(ping), this.#context.clock.now());
   }
 }
 

@@ -12,6 +12,8 @@ import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 import { LinkAcceptor } from "./link-acceptor.ts";
 import { listen, type ListenerHandlers, type SocketSession } from "./listener.ts";
+import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
+import { createMetrics } from "./metrics/index.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
 import { SilenceTicket } from "./stream-check.ts";
@@ -62,16 +64,22 @@ export function createRelayApp(
   { clock, log, random = Math.random, certificates = () => [] }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
+  const metrics = createMetrics({ relay, clock, certificates });
+  const metricsAccess: MetricsAccess = {
+    open: config.openMetrics ?? false,
+    tokens: config.metricsToken === undefined ? [] : [config.metricsToken],
+  };
   const acceptor = new LinkAcceptor({
     clock,
     log,
-    events: relay.sessionEvents,
+    events: metrics.counting(relay.sessionEvents),
     window: config.linkWindow,
     graceMs: config.linkGraceMs,
   });
   const admission = new WorkerAdmission(config.workerSecret, clock);
   const clients = createClientAdmission(config.apiKey);
   const proxies = createTrustedProxies(config.trustedProxy);
+  const sinks = [accessLog(log), metrics.ended];
   let cors = new CorsPolicy(config.corsOrigin);
 
   const addressOf = (request: Request, connection: Connection) =>
@@ -109,7 +117,10 @@ export function createRelayApp(
     addressOf,
     connectWorker,
     certificates,
-    ended: accessLog(log),
+    metrics: (request) => metricsResponse(metrics, metricsAccess, request),
+    ended(record) {
+      for (const sink of sinks) sink(record);
+    },
   });
 
   return {

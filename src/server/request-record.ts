@@ -45,8 +45,14 @@ export class RequestRecord implements Arrival {
   bytesOut = 0;
   /** Name of the worker that had it last. */
   worker: string | undefined;
+  /** When it had been read and waited for a worker. */
+  queuedAt: number | undefined;
   dispatchedAt: number | undefined;
   firstByteAt: number | undefined;
+  /** Parts in which a stream came from the backend, when the last one did, and the longest time between two. */
+  chunks = 0;
+  lastChunkAt = 0;
+  longestGapMs = 0;
   endedAt = 0;
   /** Status that the client was given; 499 if it left before it was given one. */
   status = 499;
@@ -65,6 +71,13 @@ export class RequestRecord implements Arrival {
     this.startedAt = clock.now();
     this.#clock = clock;
     this.#told = told;
+  }
+
+  /** A part of a stream has come. Called for each token. */
+  chunkAt(now: number): void {
+    if (this.chunks++ > 0 && now - this.lastChunkAt > this.longestGapMs)
+      this.longestGapMs = now - this.lastChunkAt;
+    this.lastChunkAt = now;
   }
 
   /** Says how it ends. What was said first holds. */

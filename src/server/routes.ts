@@ -52,6 +52,8 @@ export interface RoutesOptions {
   connectWorker: (request: Request, target: RequestTarget, connection: Connection) => Response | undefined;
   /** What is known of the relay's own certificates; none without TLS. */
   certificates: () => readonly CertificateReport[];
+  /** Answers `GET /metrics`. */
+  metrics: (request: Request) => Promise<Response | ClientError>;
   /** Takes the record of each request to an API. */
   ended: RecordSink;
 }
@@ -93,6 +95,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         if (refusal !== undefined) return cors.allow(request, refused(record, refusal, dialect));
         return cors.allow(request, await answerApi(request, target, dialect, record, connection));
       }
+      if (target.path === "/metrics") return await answerMetrics(request, dialect, clientId);
       return answerStatus(request, target, dialect, clientId);
     } catch (error) {
       log.error("A request could not be handled", { request: clientId, reason: messageOf(error) });
@@ -108,7 +111,7 @@ export function createRoutes(options: RoutesOptions): Handler {
     record: RequestRecord,
     connection: Connection,
   ): Response | Promise<Response> {
-    const reading = request.method === "GET" || request.method === "HEAD";
+    const reading = isReading(request);
     const { path } = target;
     const isList = path === "/v1/models" || path === "/api/tags";
     if (!isList && !(path.startsWith("/v1/models/") && reading))
@@ -134,6 +137,12 @@ export function createRoutes(options: RoutesOptions): Handler {
     return refuse(refusalError({ code: "model_not_found", model: id, offered }, id), dialect, clientId);
   }
 
+  async function answerMetrics(request: Request, dialect: Dialect, clientId: string): Promise<Response> {
+    if (!isReading(request)) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+    const answer = await options.metrics(request);
+    return answer instanceof Response ? answer : refuse(answer, dialect, clientId);
+  }
+
   function answerStatus(
     request: Request,
     target: RequestTarget,
@@ -145,8 +154,7 @@ export function createRoutes(options: RoutesOptions): Handler {
       const message = `Nothing is served at "${target.path.slice(0, 200)}": the API is under /v1/, the status at /health`;
       return refuse(relayError(404, "not_found", message), dialect, clientId);
     }
-    if (request.method !== "GET" && request.method !== "HEAD")
-      return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+    if (!isReading(request)) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
     return json(request, answer.body, idHeaders(dialect, clientId), answer.status);
   }
 
@@ -173,6 +181,10 @@ function decodePath(text: string): string {
   } catch {
     return text;
   }
+}
+
+function isReading({ method }: Request): boolean {
+  return method === "GET" || method === "HEAD";
 }
 
 function isApi(path: string): boolean {

@@ -61,6 +61,11 @@ export class WorkerSession {
   readonly codec: RelayCodec;
   /** As registered; undefined before. */
   name: string | undefined;
+  /** What the last connection was closed with, as of RFC 6455 §7.4.1. */
+  closeCode: number = ABNORMAL;
+  /** How long the last ping and its pong took together, in ms; undefined before the first pong. */
+  roundTripMs: number | undefined;
+  #pingedAt: number | undefined;
   #socket: WorkerSocket;
   readonly #events: SessionEvents;
   readonly #clock: Clock;
@@ -130,6 +135,7 @@ export class WorkerSession {
   /** Closes the link from this side. */
   close(code: number, reason: string): void {
     if (this.#closed) return;
+    this.closeCode = code;
     this.codec.flush?.();
     this.#socket.close(code, closeReason(reason));
     this.closed();
@@ -142,6 +148,7 @@ export class WorkerSession {
    */
   disconnected(socket: WorkerSocket, code: number): void {
     if (socket !== this.#socket || this.#suspendedAt !== undefined) return;
+    if (!this.#closed) this.closeCode = code;
     const { resumption } = this.codec;
     const waits = resumption !== undefined && this.#graceMs > 0;
     if (!waits || !this.#registered || this.#closed || GOODBYES.has(code)) return this.closed();
@@ -176,6 +183,7 @@ export class WorkerSession {
       older.close(CLOSE.superseded, "Another connection goes on with this session");
     this.address = address;
     this.#suspendedAt = undefined;
+    this.#pingedAt = undefined;
     this.#sent = 0;
     this.#flow = { waiting: 0, gone: 0 };
     this.#lastHeardAt = this.#clock.now();
@@ -222,6 +230,8 @@ export class WorkerSession {
         this.#socket.terminate();
         return this.disconnected(this.#socket, ABNORMAL);
       }
+      // Pongs come in order: the next one answers the oldest ping that has none.
+      this.#pingedAt ??= this.#clock.now();
       this.codec.ping(this.#clock.wall());
       this.#beat();
     });
@@ -253,7 +263,11 @@ export class WorkerSession {
         events.registered(this, registration);
       },
       models: (models, load) => open(() => events.models(this, models, load)),
-      pong: (load) => open(() => events.load(this, load)),
+      pong: (load) => {
+        if (this.#pingedAt !== undefined) this.roundTripMs = this.#clock.now() - this.#pingedAt;
+        this.#pingedAt = undefined;
+        open(() => events.load(this, load));
+      },
       head: (id, head) => open(() => events.head(id, head)),
       body: (id, bytes) => {
         // Without a closure: this is called for each token.

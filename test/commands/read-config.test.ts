@@ -31,6 +31,7 @@ describe("Settings", () => {
       http3: false,
       trustedProxy: [],
       allowAnonymous: false,
+      metricsToken: undefined,
       provider: "local",
       maxQueueLen: 100,
       queueTimeoutMs: 30_000,
@@ -136,6 +137,7 @@ describe("Settings", () => {
       LINK_WINDOW: "1MiB",
       SSE_KEEPALIVE_SECS: "2.5",
       MODELRELAY_ALLOW_ANONYMOUS: "yes",
+      MODELRELAY_METRICS_TOKEN: "scrape",
       CORS_ORIGIN: "none",
       DRAIN_TIMEOUT_SECS: "5m",
     });
@@ -161,6 +163,7 @@ describe("Settings", () => {
       http3: true,
       trustedProxy: ["10.0.0.0/8", "192.0.2.7"],
       allowAnonymous: true,
+      metricsToken: "scrape",
       provider: "p",
       maxQueueLen: 0,
       queueTimeoutMs: 1_000,

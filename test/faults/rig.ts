@@ -19,7 +19,7 @@ export interface Between {
 }
 
 export interface RigOptions {
-  relay?: RelaySettings & { apiKey?: string };
+  relay?: RelaySettings & { apiKey?: string; openMetrics?: boolean; metricsToken?: string };
   worker?: Partial<WorkerConfig>;
   relayClock?: Clock;
   relayLog?: Log;
