@@ -1,0 +1,57 @@
+import type { SQL } from "bun";
+import type { Clock } from "../../base/clock.ts";
+
+export type Dialect = "sqlite" | "postgres";
+
+/** `write`: a transaction that may change something. `read`: statements that change nothing. */
+export type Access = "read" | "write";
+
+/** Runs within one attempt; may be run again if the database was busy, so it changes nothing but the database. */
+export type Work<T> = (sql: SQL) => Promise<T>;
+
+/** One database, whichever kind it is. Lives in the store's thread. */
+export interface Database {
+  readonly dialect: Dialect;
+  /** Where it is, for messages; holds no password. */
+  readonly location: string;
+  /**
+   * Does the work once, or not at all. Tries again by itself while the database is busy.
+   *
+   * @param signal ends the waiting; its reason is thrown
+   * @throws {StoreError}
+   */
+  run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** Which database, and how; goes to the thread as a message. */
+export interface DatabaseSettings {
+  /** Where the SQLite file is; used without a `url`. */
+  file: string;
+  /** `postgres://…`, with its password. */
+  url: string | undefined;
+  /**
+   * `serve`: makes the database and its tables, and changes old ones. `inspect`: takes what is there, whatever
+   * its version, and makes nothing.
+   */
+  purpose: "serve" | "inspect";
+  /** Longest time of one call, in ms. */
+  timeoutMs: number;
+}
+
+export interface DatabaseTools {
+  clock: Clock;
+}
+
+/** Settles as the promise does, or with the signal's reason if that comes first. */
+export async function orAborted<T>(running: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  try {
+    return await Promise.race([running, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

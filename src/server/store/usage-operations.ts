@@ -1,0 +1,209 @@
+import type { Outcome } from "../request-record.ts";
+import type { RequestFilter, UsageGroup, UsageRow, UsageSum } from "../usage/usage-store.ts";
+import { integer, optionalInteger, optionalText, text, type Row } from "./columns.ts";
+import type { Context } from "./operation.ts";
+
+const DAY_MS = 86_400_000;
+/** Names of models come from clients, who can make up any number of them. */
+const MAX_GROUPS = 1_000;
+
+/** The columns and what PostgreSQL calls their types. */
+const COLUMNS = {
+  id: "text",
+  at: "bigint",
+  key_id: "text",
+  key_name: "text",
+  model: "text",
+  served_model: "text",
+  worker: "text",
+  path: "text",
+  status: "integer",
+  outcome: "text",
+  reason: "text",
+  queue_ms: "bigint",
+  first_byte_ms: "bigint",
+  total_ms: "bigint",
+  prompt_tokens: "bigint",
+  completion_tokens: "bigint",
+  cached_tokens: "bigint",
+  estimated: "integer",
+  bytes_in: "bigint",
+  bytes_out: "bigint",
+} as const;
+const NAMES = Object.keys(COLUMNS).join(", ");
+const TYPED = Object.entries(COLUMNS)
+  .map(([name, type]) => `${name} ${type}`)
+  .join(", ");
+
+/** PostgreSQL keeps no NUL and no half of a character, and clients can name models with either. */
+function storable(value: string): string {
+  return value.replaceAll("\0", "\ufffd").toWellFormed();
+}
+
+function optionalStorable(value: string | undefined): string | null {
+  return value === undefined ? null : storable(value);
+}
+
+/** A number that was never measured must not keep the others of its batch from being stored. */
+function whole(value: number | null): number {
+  return value === null ? 0 : Math.round(value);
+}
+
+function optionalWhole(value: number | null | undefined): number | null {
+  return value === undefined || value === null ? null : Math.round(value);
+}
+
+function columnsOf(row: UsageRow): Record<keyof typeof COLUMNS, Row[string]> {
+  return {
+    id: row.id,
+    at: whole(row.at),
+    key_id: row.keyId ?? null,
+    key_name: optionalStorable(row.keyName),
+    model: storable(row.model),
+    served_model: optionalStorable(row.servedModel),
+    worker: optionalStorable(row.worker),
+    path: storable(row.path),
+    status: row.status,
+    outcome: row.outcome,
+    reason: storable(row.reason),
+    queue_ms: optionalWhole(row.queueMs),
+    first_byte_ms: optionalWhole(row.firstByteMs),
+    total_ms: whole(row.totalMs),
+    prompt_tokens: whole(row.promptTokens),
+    completion_tokens: whole(row.completionTokens),
+    cached_tokens: whole(row.cachedTokens),
+    estimated: row.estimated ? 1 : 0,
+    bytes_in: whole(row.bytesIn),
+    bytes_out: whole(row.bytesOut),
+  };
+}
+
+function rowOf(row: Row): UsageRow {
+  return {
+    id: text(row["id"]),
+    at: integer(row["at"]),
+    keyId: optionalText(row["key_id"]),
+    keyName: optionalText(row["key_name"]),
+    model: text(row["model"]),
+    servedModel: optionalText(row["served_model"]),
+    worker: optionalText(row["worker"]),
+    path: text(row["path"]),
+    status: integer(row["status"]),
+    outcome: text(row["outcome"]) as Outcome,
+    reason: text(row["reason"]),
+    queueMs: optionalInteger(row["queue_ms"]),
+    firstByteMs: optionalInteger(row["first_byte_ms"]),
+    totalMs: integer(row["total_ms"]),
+    promptTokens: integer(row["prompt_tokens"]),
+    completionTokens: integer(row["completion_tokens"]),
+    cachedTokens: integer(row["cached_tokens"]),
+    estimated: integer(row["estimated"]) !== 0,
+    bytesIn: integer(row["bytes_in"]),
+    bytesOut: integer(row["bytes_out"]),
+  };
+}
+
+/** @param rowsJson as JSON, which costs the thread that sends them a quarter of what objects do */
+export async function insertUsage({ sql, database }: Context, rowsJson: string): Promise<void> {
+  const rows = (JSON.parse(rowsJson) as UsageRow[]).map(columnsOf);
+  if (database.dialect === "sqlite") {
+    await sql`INSERT INTO usage ${sql(rows)} ON CONFLICT (id) DO NOTHING`;
+    return;
+  }
+  // One statement for batches of all sizes: the server keeps each that it has prepared.
+  await sql.unsafe(
+    `INSERT INTO usage (${NAMES}) SELECT ${NAMES} FROM json_to_recordset($1::json) AS given (${TYPED}) ON CONFLICT (id) DO NOTHING`,
+    [rows],
+  );
+}
+
+const SUMS = `COUNT(*) AS requests,
+  SUM(CASE WHEN usage.outcome = 'failed' THEN 1 ELSE 0 END) AS failed,
+  SUM(usage.prompt_tokens) AS prompt_tokens,
+  SUM(usage.completion_tokens) AS completion_tokens,
+  SUM(usage.cached_tokens) AS cached_tokens,
+  SUM(usage.bytes_in) AS bytes_in,
+  SUM(usage.bytes_out) AS bytes_out`;
+
+const MOST_USED_FIRST = "SUM(usage.prompt_tokens + usage.completion_tokens) DESC, COUNT(*) DESC, group_name";
+
+/** Of each group: its name, what rows of one group have in common, and the order. */
+const GROUPS: Record<UsageGroup, { name: string; by: string; order: string; join?: string }> = {
+  // A key that was renamed is still one key, under the name that it has now.
+  key: {
+    name: "COALESCE(MAX(keys.name), MAX(usage.key_name), '')",
+    by: "usage.key_id",
+    order: MOST_USED_FIRST,
+    join: "LEFT JOIN keys ON keys.id = usage.key_id",
+  },
+  model: { name: "usage.model", by: "usage.model", order: MOST_USED_FIRST },
+  worker: { name: "COALESCE(MAX(usage.worker), '')", by: "usage.worker", order: MOST_USED_FIRST },
+  day: { name: `usage.at / ${DAY_MS}`, by: `usage.at / ${DAY_MS}`, order: `usage.at / ${DAY_MS} DESC` },
+};
+
+function groupName(by: UsageGroup, row: Row): string {
+  if (by !== "day") return text(row["group_name"]);
+  return new Date(integer(row["group_name"]) * DAY_MS).toISOString().slice(0, 10);
+}
+
+export async function sumUsage(
+  { sql }: Context,
+  by: UsageGroup,
+  since: number,
+  until: number,
+): Promise<UsageSum[]> {
+  const { name, by: common, order, join = "" } = GROUPS[by];
+  const rows: Row[] = await sql.unsafe(
+    `SELECT ${name} AS group_name, ${SUMS} FROM usage ${join}
+     WHERE usage.at >= $1 AND usage.at < $2 GROUP BY ${common} ORDER BY ${order} LIMIT ${MAX_GROUPS}`,
+    [since, until],
+  );
+  // Of days the last ones are kept, and told in their order.
+  if (by === "day") rows.reverse();
+  return rows.map((row) => ({
+    group: groupName(by, row),
+    requests: integer(row["requests"]),
+    failed: integer(row["failed"]),
+    promptTokens: integer(row["prompt_tokens"]),
+    completionTokens: integer(row["completion_tokens"]),
+    cachedTokens: integer(row["cached_tokens"]),
+    bytesIn: integer(row["bytes_in"]),
+    bytesOut: integer(row["bytes_out"]),
+  }));
+}
+
+const FILTERS = {
+  keyId: "key_id =",
+  model: "model =",
+  worker: "worker =",
+  outcome: "outcome =",
+  before: "at <",
+} as const;
+
+export async function recentRequests({ sql }: Context, filter: RequestFilter): Promise<UsageRow[]> {
+  const values: (string | number)[] = [];
+  const conditions = (Object.keys(FILTERS) as (keyof typeof FILTERS)[]).flatMap((field) => {
+    const value = filter[field];
+    return value === undefined ? [] : [`${FILTERS[field]} $${values.push(value)}`];
+  });
+  const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  const rows: Row[] = await sql.unsafe(
+    `SELECT ${NAMES} FROM usage ${where} ORDER BY at DESC, id DESC LIMIT $${values.push(filter.limit)}`,
+    values,
+  );
+  return rows.map(rowOf);
+}
+
+/** As pairs of a key's id and its tokens. */
+export async function tokensByKey({ sql }: Context, since: number): Promise<[string, number][]> {
+  const rows: Row[] = await sql`SELECT key_id, SUM(prompt_tokens + completion_tokens) AS tokens FROM usage
+    WHERE at >= ${since} AND key_id IS NOT NULL GROUP BY key_id`;
+  return rows.map((row) => [text(row["key_id"]), integer(row["tokens"])]);
+}
+
+/** The oldest first. */
+export async function removeUsage({ sql }: Context, before: number, limit: number): Promise<number> {
+  const removed =
+    await sql`DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE at < ${before} ORDER BY at LIMIT ${limit})`;
+  return removed.affectedRows;
+}
