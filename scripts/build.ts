@@ -9,6 +9,9 @@ import { hostPlatform, TARGETS, type Target } from "./targets.ts";
 
 const root = join(import.meta.dir, "..");
 
+/** The program starts this as a thread, and finds it under its path from here if the build names both. */
+const STORE_THREAD = "src/server/store/store-thread";
+
 /** Short commit of the working copy, with `-dirty` when sources differ from it; `unknown` without git. */
 function currentCommit(): string {
   const git = (...args: string[]) => {
@@ -42,9 +45,12 @@ async function compile(entry: string, outfile: string, target: Target | undefine
     define("process.env.NODE_ENV", "production"),
     define("MODELRELAY_COMMIT", currentCommit()),
     define("MODELRELAY_PLATFORM", target?.name ?? hostPlatform()),
+    define("MODELRELAY_STORE_THREAD", `./${STORE_THREAD}.js`),
     ...(target === undefined ? [] : [`--target=${target.bunTarget}`]),
     `--outfile=${unfinished}`,
+    `--root=${root}`,
     entry,
+    join(root, `${STORE_THREAD}.ts`),
   ];
   try {
     const build = Bun.spawn(command, { cwd: root, stdin: "ignore", stdout: "pipe", stderr: "pipe" });

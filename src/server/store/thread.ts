@@ -16,9 +16,17 @@ export interface ThreadEvents {
 
 export type StartThread = (events: ThreadEvents) => Thread;
 
-/** Starts `store-thread.ts`, which a build is given as an entry point of its own (scripts/build.ts). */
+declare const MODELRELAY_STORE_THREAD: string | undefined;
+
+/** Where `store-thread.ts` is; in an executable all modules but that one stand in one file (scripts/build.ts). */
+const threadUrl = new URL(
+  typeof MODELRELAY_STORE_THREAD === "string" ? MODELRELAY_STORE_THREAD : "./store-thread.ts",
+  import.meta.url,
+);
+
+
 export function startStoreThread(events: ThreadEvents): Thread {
-  const worker = new Worker(new URL("./store-thread.ts", import.meta.url).href);
+  const worker = new Worker(threadUrl.href);
   worker.addEventListener("message", ({ data }: MessageEvent<FromThread>) => events.onReply(data));
   worker.addEventListener("error", ({ message }) => events.onFailure(message));
   worker.addEventListener("close", () => events.onEnd());
