@@ -14,6 +14,7 @@ function fieldsOf(record: RequestRecord): LogFields {
     status: record.status,
     outcome: outcome === "complete" ? undefined : outcome,
     reason: reason === "" ? undefined : reason,
+    key: record.client?.key?.name,
     model: record.model === "" ? undefined : record.model,
     worker: record.worker,
     queue_ms: since(startedAt, dispatchedAt),

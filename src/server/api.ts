@@ -8,9 +8,11 @@ import { fitsOneMessage } from "../protocol/v1.ts";
 import { anotherModel, bodyFields, namesAnother, type BodyFields } from "./body-fields.ts";
 import { readBody } from "./body.ts";
 import { relayError, type ClientError } from "./client-error.ts";
+import type { Client } from "./client.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 import { Exchange } from "./exchange.ts";
+import { modelRefusal } from "./model-access.ts";
 import type { Relay } from "./relay.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { RequestTarget } from "./request-target.ts";
@@ -32,6 +34,7 @@ export interface ApiRequest {
   target: RequestTarget;
   dialect: Dialect;
   record: RequestRecord;
+  client: Client;
   connection: Connection;
 }
 
@@ -42,7 +45,7 @@ export async function relayRequest(
   api: ApiRequest,
   isOurs: (secret: string) => boolean,
 ): Promise<Response> {
-  const { request, target, dialect, connection, record } = api;
+  const { request, target, dialect, connection, record, client } = api;
   const { id, clientId } = record;
   const answered = () => connection.limitSilence();
   const refuse = (error: ClientError) => {
@@ -74,6 +77,8 @@ export async function relayRequest(
   if ("status" in fields) return release(fields);
   record.model = fields.model;
   record.streaming = fields.streaming;
+  const forbidden = modelRefusal(client, fields.model);
+  if (forbidden !== undefined) return release(forbidden);
   if (signal.aborted) {
     relay.budget.give(body.length);
     record.settle("cancelled", "client_disconnect");

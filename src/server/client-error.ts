@@ -24,6 +24,11 @@ export function relayError(
   return { status, code, message, origin: "relay", ...(retryAfterSecs !== undefined && { retryAfterSecs }) };
 }
 
+/** The answer to a request whose key was taken back. */
+export function keyRevoked(): ClientError {
+  return relayError(401, "invalid_api_key", "The API key was revoked");
+}
+
 /** Models named in a message at most: a list of a thousand helps nobody. */
 const MAX_NAMED = 10;
 

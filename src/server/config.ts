@@ -23,8 +23,12 @@ export interface ReloadableConfig {
 export interface RelayConfig extends ReloadableConfig {
   /** What a worker must present. */
   workerSecret: string;
-  /** What a client must show; absent where everybody may come. */
+  /** A key that may do everything, beside those of the database. */
   apiKey?: string | undefined;
+  /** Whether clients must show a key; if absent, where there is an `apiKey`. */
+  requireApiKeys?: boolean | undefined;
+  /** What operators must show; absent where there is no admin API. */
+  adminToken?: string | undefined;
   /** Whether anybody may read the metrics; else who shows `metricsToken`. */
   openMetrics?: boolean;
   metricsToken?: string | undefined;

@@ -1,16 +1,16 @@
 import type { Clock } from "../base/clock.ts";
-import { V2_SUBPROTOCOL } from "../protocol/limits.ts";
+import { CLOSE } from "../protocol/limits.ts";
 import type { Log } from "../base/log.ts";
-import { newRequestId } from "./api.ts";
+import { createAdmin } from "./admin/index.ts";
+import type { AdminRoute } from "./admin/admin-desk.ts";
 import { createClientAdmission } from "./client-admission.ts";
-import { relayError } from "./client-error.ts";
 import { accessLog } from "./access-log.ts";
 import type { CertificateReport } from "../tls/source.ts";
 import type { ListenAddress, ReloadableConfig, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
-import { errorResponse } from "./error-response.ts";
-import { LinkAcceptor } from "./link-acceptor.ts";
+import type { KeyRing } from "./keys/key-ring.ts";
+import { LinkAcceptor, SECRET_REVOKED } from "./link-acceptor.ts";
 import { listen, type ListenerHandlers, type SocketSession } from "./listener.ts";
 import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
 import { createMetrics } from "./metrics/index.ts";
@@ -20,7 +20,8 @@ import { SilenceTicket } from "./stream-check.ts";
 import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
 import { createTrustedProxies } from "./trusted-proxy.ts";
 import { WorkerAdmission } from "./worker-admission.ts";
-import { admitWorker, type WorkerTicket } from "./worker-connect.ts";
+import type { WorkerTicket } from "./worker-connect.ts";
+import { createWorkerDoor } from "./worker-door.ts";
 import type { WorkerSocket } from "./worker-session.ts";
 
 export interface StartDependencies {
@@ -30,6 +31,10 @@ export interface StartDependencies {
   random?: () => number;
   /** What is known of the relay's own certificates. */
   certificates?: () => readonly CertificateReport[];
+  /** The keys and worker secrets of the database. */
+  ring?: KeyRing;
+  /** What operators can ask for beside keys, workers and totals. */
+  adminRoutes?: readonly AdminRoute[];
 }
 
 /** A relay without its port: requests and worker sockets are handed to it. */
@@ -61,61 +66,62 @@ export interface PlainRelay extends RunningRelay {
 /** Puts a relay together; opens nothing. */
 export function createRelayApp(
   config: RelayConfig,
-  { clock, log, random = Math.random, certificates = () => [] }: StartDependencies,
+  {
+    clock,
+    log,
+    random = Math.random,
+    certificates = () => [],
+    ring,
+    adminRoutes: routes = [],
+  }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
   const metrics = createMetrics({ relay, clock, certificates });
   const metricsAccess: MetricsAccess = {
     open: config.openMetrics ?? false,
-    tokens: config.metricsToken === undefined ? [] : [config.metricsToken],
+    tokens: [config.metricsToken, config.adminToken].filter((token) => token !== undefined),
   };
+  const admission = new WorkerAdmission(config.workerSecret, clock, ring);
   const acceptor = new LinkAcceptor({
     clock,
     log,
     events: metrics.counting(relay.sessionEvents),
     window: config.linkWindow,
     graceMs: config.linkGraceMs,
+    holds: ({ secret }) => admission.holds(secret),
   });
-  const admission = new WorkerAdmission(config.workerSecret, clock);
-  const clients = createClientAdmission(config.apiKey);
+  if (ring !== undefined)
+    ring.workerSecretsChanged = () => {
+      for (const session of relay.sessions.values())
+        if (!admission.holds(session.secret)) session.close(CLOSE.restart, SECRET_REVOKED);
+    };
+  const clients = createClientAdmission({
+    apiKey: config.apiKey,
+    ring,
+    isKeyRequired: config.requireApiKeys ?? config.apiKey !== undefined,
+    clock,
+  });
+  const { adminToken } = config;
+  const admin =
+    adminToken === undefined || ring === undefined
+      ? undefined
+      : createAdmin({ token: adminToken, relay, ring, routes, clock, log });
   const proxies = createTrustedProxies(config.trustedProxy);
-  const sinks = [accessLog(log), metrics.ended];
+  const sinks = [accessLog(log), metrics.ended, ...(admin === undefined ? [] : [admin.ended])];
   let cors = new CorsPolicy(config.corsOrigin);
 
   const addressOf = (request: Request, connection: Connection) =>
     proxies.clientAddress(connection.address, request.headers);
-  const connectWorker = (
-    request: Request,
-    target: { path: string; query: string },
-    connection: Connection,
-  ) => {
-    const requestId = newRequestId();
-    const address = addressOf(request, connection);
-    const ticket = admitWorker(request, target, address, admission, requestId);
-    if (ticket instanceof Response) {
-      // Throttled attempts come as fast as anybody likes to send them: the log must not grow with them.
-      const level = ticket.status === 429 ? "debug" : "warn";
-      log[level]("A worker was refused", { address, status: ticket.status });
-      return ticket;
-    }
-    return connection.upgrade(ticket, ticket.version === "v2" ? V2_SUBPROTOCOL : undefined)
-      ? undefined
-      : errorResponse(
-          relayError(400, "invalid_request", "The WebSocket handshake is incomplete"),
-          "openai",
-          requestId,
-        );
-  };
-
   const handle = createRoutes({
     relay,
     clock,
     log,
     cors: () => cors,
     clients,
-    isOurs: (value) => admission.isSecret(value) || clients.isKey(value),
+    isOurs: (value) => admission.isSecret(value) || clients.isKey(value) || admin?.isToken(value) === true,
     addressOf,
-    connectWorker,
+    connectWorker: createWorkerDoor({ admission, addressOf, log }),
+    admin: admin?.request,
     certificates,
     metrics: (request) => metricsResponse(metrics, metricsAccess, request),
     ended(record) {

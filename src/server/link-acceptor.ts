@@ -12,6 +12,9 @@ import type { SocketSession } from "./listener.ts";
 import type { WorkerTicket } from "./worker-connect.ts";
 import { WorkerSession, type SessionEvents, type WorkerSocket } from "./worker-session.ts";
 
+/** Why a link is closed whose secret was taken back; the worker dials again and is told so by a status. */
+export const SECRET_REVOKED = "The worker secret was revoked";
+
 export interface LinkAcceptorOptions {
   clock: Clock;
   log: Log;
@@ -20,6 +23,8 @@ export interface LinkAcceptorOptions {
   window: number;
   /** Time for which a v2 session outlives its connection. */
   graceMs: number;
+  /** Whether what a worker has shown still lets it in: it may have been taken back before it registers. */
+  holds: (ticket: WorkerTicket) => boolean;
 }
 
 /** Turns workers' connections into sessions: new ones, or those that go on. */
@@ -50,27 +55,35 @@ export class LinkAcceptor {
   }
 
   #open(ticket: WorkerTicket, socket: WorkerSocket): SocketSession {
-    const { clock, log, window, graceMs } = this.#options;
+    const { clock, log, window, graceMs, holds } = this.#options;
     const id = `w_${crypto.randomUUID().replaceAll("-", "").slice(0, 20)}`;
     const sessionId = randomBytes(24).toString("base64url");
     const { credential } = ticket;
     const { events } = this.#options;
     // One that ends before it has registered is not told of, and nobody has its id.
+    const admitting: SessionEvents = {
+      ...events,
+      registered: (registering, registration) => {
+        if (!holds(ticket)) return registering.close(CLOSE.restart, SECRET_REVOKED);
+        events.registered(registering, registration);
+      },
+    };
     const remembering: SessionEvents = {
       ...events,
       registered: (registering, registration) => {
         this.#resumable.set(sessionId, { session: registering, credential });
-        events.registered(registering, registration);
+        admitting.registered(registering, registration);
       },
       lost: (lost) => {
         this.#resumable.delete(sessionId);
         events.lost(lost);
       },
     };
-    const session = new WorkerSession(socket, ticket.version === "v2" ? remembering : events, {
+    const session = new WorkerSession(socket, ticket.version === "v2" ? remembering : admitting, {
       id,
       provider: ticket.provider,
       address: ticket.address,
+      secret: ticket.secret,
       clock,
       log,
       ...(ticket.version === "v2" && { v2: { sessionId, window, graceMs } }),

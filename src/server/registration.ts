@@ -9,8 +9,12 @@ export interface AcceptedModels {
 // eslint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
-/** Trims names, drops empty, repeated and malformed ones (the first of a kind stays), and caps the number. */
-export function acceptModels(offered: readonly string[]): AcceptedModels {
+/**
+ * Trims names, drops empty, repeated and malformed ones (the first of a kind stays), and caps the number.
+ *
+ * @param allowed what the worker may offer at all; `undefined` for everything
+ */
+export function acceptModels(offered: readonly string[], allowed?: ReadonlySet<string>): AcceptedModels {
   const models = new Set<string>();
   const warnings: string[] = [];
   let empty = 0;
@@ -18,11 +22,13 @@ export function acceptModels(offered: readonly string[]): AcceptedModels {
   let trimmed = 0;
   let malformed = 0;
   let beyond = 0;
+  let foreign = 0;
   for (const raw of offered) {
     const name = raw.trim();
     if (name !== raw) trimmed++;
     if (name === "") empty++;
     else if (name.length > MAX_MODEL_NAME || CONTROL.test(name)) malformed++;
+    else if (allowed?.has(name) === false) foreign++;
     else if (models.has(name)) repeated++;
     else if (models.size >= MAX_MODELS) beyond++;
     else models.add(name);
@@ -34,6 +40,8 @@ export function acceptModels(offered: readonly string[]): AcceptedModels {
       `left out ${count(malformed, "model name")} longer than ${MAX_MODEL_NAME} characters or with control characters`,
     );
   if (repeated > 0) warnings.push(`left out ${count(repeated, "repeated model name")}`);
+  if (foreign > 0)
+    warnings.push(`left out ${count(foreign, "model")} that this worker secret is not allowed to offer`);
   if (beyond > 0) warnings.push(`left out ${count(beyond, "model")}: a worker may offer ${MAX_MODELS}`);
   return { models: [...models], warnings };
 }

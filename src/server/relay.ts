@@ -3,7 +3,7 @@ import type { Log } from "../base/log.ts";
 import { CLOSE } from "../protocol/limits.ts";
 import type { CancelReason, Registration } from "../protocol/messages.ts";
 import { ByteBudget } from "./byte-budget.ts";
-import { failureError, refusalError } from "./client-error.ts";
+import { failureError, keyRevoked, refusalError } from "./client-error.ts";
 import type { ReloadableConfig, RelayConfig } from "./config.ts";
 import { RelayCore } from "./core/relay-core.ts";
 import type { CoreEffect, CoreEvent } from "./core/types.ts";
@@ -39,6 +39,8 @@ export class Relay {
   readonly #log: Log;
   readonly #sessions = new Map<string, WorkerSession>();
   readonly #exchanges = new Map<string, Exchange>();
+  /** Keys that were revoked together with what ran for them; an id never comes back. */
+  readonly #endedKeys = new Set<string>();
   #config: RelayConfig;
   #timer: { at: number; timer: Timer } | undefined;
   #idle: (() => void) | undefined;
@@ -83,6 +85,10 @@ export class Relay {
   /** Takes a client's request; its answer comes through the exchange. */
   submit(exchange: Exchange, model: string | undefined, needs: number): void {
     this.#exchanges.set(exchange.request.id, exchange);
+    if (this.#endedKeys.has(exchange.record.client?.key?.id ?? "")) {
+      exchange.fail(keyRevoked());
+      return this.#forget(exchange);
+    }
     this.#tell({ type: "request_arrived", request: { id: exchange.request.id, model, needs } });
   }
 
@@ -90,7 +96,7 @@ export class Relay {
   readonly sessionEvents: SessionEvents = {
     registered: (session, registration) => this.#register(session, registration),
     models: (session, offered, load) => {
-      const { models, warnings } = acceptModels(offered);
+      const { models, warnings } = acceptModels(offered, session.secret?.models);
       for (const warning of warnings)
         this.#log.warn("A worker's model list was changed", { ...session.describe(), warning });
       const known = this.core.registry.get(session.id)?.models;
@@ -143,6 +149,20 @@ export class Relay {
     },
   };
 
+  /**
+   * Ends what runs or waits for a key, with an error in the middle of the answer where one has begun; what
+   * is still being read for it ends as soon as it is here.
+   */
+  endRequestsOf(keyId: string): void {
+    this.#endedKeys.add(keyId);
+    for (const exchange of this.#exchanges.values()) {
+      if (exchange.record.client?.key?.id !== keyId) continue;
+      exchange.fail(keyRevoked());
+      this.#tell({ type: "client_gone", requestId: exchange.request.id, reason: { other: "key_revoked" } });
+      this.#forget(exchange);
+    }
+  }
+
   /** Connected workers, by id. */
   get sessions(): ReadonlyMap<string, WorkerSession> {
     return this.#sessions;
@@ -175,7 +195,7 @@ export class Relay {
   }
 
   #register(session: WorkerSession, registration: Registration): void {
-    const { models, warnings } = acceptModels(registration.models);
+    const { models, warnings } = acceptModels(registration.models, session.secret?.models);
     const maxConcurrent = acceptConcurrency(registration.maxConcurrent, warnings);
     const name = acceptName(registration.name, session.id);
     if (session.provider !== this.#config.provider) {

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import type { Client } from "./client.ts";
 
 /** How a request ended. */
 export type Outcome =
@@ -37,6 +38,8 @@ export class RequestRecord implements Arrival {
   /** ms since the epoch. */
   readonly at: number;
   readonly startedAt: number;
+  /** Who sent it, once that is known to be allowed. */
+  client: Client | undefined;
   /** As the client named it; empty before it is known, or where none is named. */
   model = "";
   streaming = false;

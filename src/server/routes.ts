@@ -4,13 +4,15 @@ import type { Log } from "../base/log.ts";
 import { dialectOf, type Dialect } from "../protocol/dialect.ts";
 import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/paths.ts";
 import type { CertificateReport } from "../tls/source.ts";
-import { newRequestId, refused, relayRequest } from "./api.ts";
+import { isAdmin, type AdminApi } from "./admin/admin-api.ts";
+import { newRequestId, refused, relayRequest, type ApiRequest } from "./api.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import { CorsPolicy } from "./cors.ts";
 import { idHeaders } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
+import { allowedOf, modelRefusal } from "./model-access.ts";
 import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";
 import { RequestRecord, type RecordSink } from "./request-record.ts";
@@ -50,6 +52,8 @@ export interface RoutesOptions {
   addressOf: (request: Request, connection: Connection) => string;
   /** Answers `GET /v1/worker/connect`; undefined once the connection is a WebSocket. */
   connectWorker: (request: Request, target: RequestTarget, connection: Connection) => Response | undefined;
+  /** Answers operators; absent where there is no admin API. */
+  admin?: AdminApi | undefined;
   /** What is known of the relay's own certificates; none without TLS. */
   certificates: () => readonly CertificateReport[];
   /** Answers `GET /metrics`. */
@@ -84,6 +88,8 @@ export function createRoutes(options: RoutesOptions): Handler {
         );
       if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
       if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
+      if (options.admin !== undefined && isAdmin(target.path))
+        return await options.admin(request, target, options.addressOf(request, connection), clientId);
       if (target.path === STREAM_CHECK_PATH) return streamCheck.stream(request, connection, clientId);
       if (target.path === LINK_CHECK_PATH) return streamCheck.silence(request, connection, clientId);
       if (isApi(target.path)) {
@@ -91,9 +97,11 @@ export function createRoutes(options: RoutesOptions): Handler {
         if (request.method === "OPTIONS") return cors.preflight(request);
         const { path } = target;
         record = new RequestRecord({ id: own, clientId, method: request.method, path }, clock, ended);
-        const refusal = options.clients.refusal(request.headers);
-        if (refusal !== undefined) return cors.allow(request, refused(record, refusal, dialect));
-        return cors.allow(request, await answerApi(request, target, dialect, record, connection));
+        const client = options.clients.admit(request.headers, () => options.addressOf(request, connection));
+        if ("status" in client) return cors.allow(request, refused(record, client, dialect));
+        record.client = client;
+        const api = { request, target, dialect, record, client, connection };
+        return cors.allow(request, await answerApi(api));
       }
       if (target.path === "/metrics") return await answerMetrics(request, dialect, clientId);
       return answerStatus(request, target, dialect, clientId);
@@ -104,37 +112,21 @@ export function createRoutes(options: RoutesOptions): Handler {
     }
   };
 
-  function answerApi(
-    request: Request,
-    target: RequestTarget,
-    dialect: Dialect,
-    record: RequestRecord,
-    connection: Connection,
-  ): Response | Promise<Response> {
+  function answerApi(api: ApiRequest): Response | Promise<Response> {
+    const { request, target, dialect, record, client } = api;
     const reading = isReading(request);
     const { path } = target;
     const isList = path === "/v1/models" || path === "/api/tags";
     if (!isList && !(path.startsWith("/v1/models/") && reading))
-      return relayRequest(relay, clock, { request, target, dialect, record, connection }, options.isOurs);
+      return relayRequest(relay, clock, api, options.isOurs);
+    const allowed = allowedOf(relay.core.registry.models(), client);
     const response = isList
-      ? listOfModels(request, reading, dialect, record.clientId)
-      : oneModel(request, path, dialect, record.clientId);
+      ? listOfModels(request, reading, allowed, dialect, record.clientId)
+      : oneModel(api, decodePath(path.slice("/v1/models/".length)), allowed);
     record.status = response.status;
     record.settle(response.ok ? "complete" : "refused");
     record.end();
     return response;
-  }
-
-  function listOfModels(request: Request, reading: boolean, dialect: Dialect, clientId: string): Response {
-    if (!reading) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
-    return json(request, modelList(relay.core.registry.models(), dialect), idHeaders(dialect, clientId));
-  }
-
-  function oneModel(request: Request, path: string, dialect: Dialect, clientId: string): Response {
-    const id = decodePath(path.slice("/v1/models/".length));
-    const offered = relay.core.registry.models();
-    if (offered.includes(id)) return json(request, modelEntry(id, dialect), idHeaders(dialect, clientId));
-    return refuse(refusalError({ code: "model_not_found", model: id, offered }, id), dialect, clientId);
   }
 
   async function answerMetrics(request: Request, dialect: Dialect, clientId: string): Promise<Response> {
@@ -185,6 +177,29 @@ function decodePath(text: string): string {
 
 function isReading({ method }: Request): boolean {
   return method === "GET" || method === "HEAD";
+}
+
+function listOfModels(
+  request: Request,
+  reading: boolean,
+  models: readonly string[],
+  dialect: Dialect,
+  clientId: string,
+): Response {
+  if (!reading) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+  return json(request, modelList(models, dialect), idHeaders(dialect, clientId));
+}
+
+/** @param offered those that the client may ask for */
+function oneModel(
+  { request, dialect, client, record }: ApiRequest,
+  id: string,
+  offered: readonly string[],
+): Response {
+  const { clientId } = record;
+  if (offered.includes(id)) return json(request, modelEntry(id, dialect), idHeaders(dialect, clientId));
+  const error = modelRefusal(client, id) ?? refusalError({ code: "model_not_found", model: id, offered }, id);
+  return refuse(error, dialect, clientId);
 }
 
 function isApi(path: string): boolean {

@@ -7,7 +7,7 @@ import {
 import { relayError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
-import { networkOf } from "./worker-admission.ts";
+import { networkOf } from "./attempt-throttle.ts";
 import { asksForUpgrade, upgradeRequired } from "./worker-connect.ts";
 
 /** Streams and silent WebSockets at once: anybody can ask for one, so that they must stay few. */

@@ -2,7 +2,10 @@ import { MAX_WORKER_NAME, V2_SUBPROTOCOL } from "../protocol/limits.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import { errorResponse } from "./error-response.ts";
 import type { RequestTarget } from "./request-target.ts";
-import type { WorkerAdmission } from "./worker-admission.ts";
+import type { ShownSecret, WorkerAdmission } from "./worker-admission.ts";
+
+/** Seconds after which a worker may ask again whether its secret is known. */
+const RETRY_SECS = 5;
 
 /** What a worker that may connect said of itself in its address. */
 export interface WorkerTicket {
@@ -11,6 +14,8 @@ export interface WorkerTicket {
   version: "v1" | "v2";
   /** Stands for the secret that was shown: a session goes on only for whoever shows the same. */
   credential: string;
+  /** The secret of the database that was shown; absent for the relay's own. */
+  secret?: ShownSecret;
 }
 
 /**
@@ -53,6 +58,15 @@ export function admitWorker(
           `The worker secret is ${secret === undefined ? "missing (header X-Worker-Secret)" : "wrong"}`,
         ),
       );
+    case "unavailable":
+      return refuse(
+        relayError(
+          503,
+          "keys_unavailable",
+          "The worker secret cannot be looked up: the relay's database cannot be reached",
+          RETRY_SECS,
+        ),
+      );
     case "admitted":
       break;
   }
@@ -62,6 +76,7 @@ export function admitWorker(
     address,
     version: offersV2(request.headers) ? "v2" : "v1",
     credential: admitted.credential,
+    ...(admitted.secret !== undefined && { secret: admitted.secret }),
   };
 }
 

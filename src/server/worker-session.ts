@@ -13,6 +13,7 @@ import type { Carrier, LinkFailure, RelayCodec, RelayEvents } from "../protocol/
 import { ProtocolError, type Registration, type ResponseHead } from "../protocol/messages.ts";
 import { createV1RelayCodec } from "../protocol/v1-relay.ts";
 import { createV2RelayCodec } from "../protocol/v2-relay.ts";
+import type { ShownSecret } from "./worker-admission.ts";
 
 /** The socket beneath a session. */
 export interface WorkerSocket {
@@ -46,6 +47,8 @@ export interface SessionOptions {
   provider: string;
   /** The worker's network address, for the log. */
   address: string;
+  /** The secret of the database that it has shown; absent for the relay's own. */
+  secret?: ShownSecret | undefined;
   /** How v2 is spoken; absent for v1. */
   v2?: { sessionId: string; window: number; graceMs: number };
   clock: Clock;
@@ -57,6 +60,7 @@ export class WorkerSession {
   readonly id: string;
   readonly provider: string;
   address: string;
+  readonly secret: ShownSecret | undefined;
   readonly connectedAt: number;
   readonly codec: RelayCodec;
   /** As registered; undefined before. */
@@ -86,6 +90,7 @@ export class WorkerSession {
     this.id = options.id;
     this.provider = options.provider;
     this.address = options.address;
+    this.secret = options.secret;
     this.#socket = socket;
     this.#events = events;
     this.#clock = options.clock;

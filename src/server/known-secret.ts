@@ -1,0 +1,22 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+
+/** A secret that the relay was started with; of it only the digest is kept. */
+export class KnownSecret {
+  readonly #digest: Buffer;
+  /** Stands for the secret, and tells nothing of it. */
+  readonly credential: string;
+
+  constructor(secret: string) {
+    this.#digest = digest(secret);
+    this.credential = this.#digest.toString("base64url");
+  }
+
+  /** Compares in constant time: digests have one length, whatever was presented. */
+  is(presented: string): boolean {
+    return timingSafeEqual(digest(presented), this.#digest);
+  }
+}
+
+function digest(secret: string): Buffer {
+  return createHash("sha256").update(secret).digest();
+}
