@@ -1,4 +1,6 @@
 import type { CommandFacts } from "./command.ts";
+import { backupCommand } from "./db-backup.ts";
+import { checkCommand as databaseCheckCommand } from "./db-check.ts";
 import { demoCommand } from "./demo.ts";
 import { serveCommand } from "./serve.ts";
 import { checkCommand } from "./tls-check.ts";
@@ -23,9 +25,12 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   nginxCommand,
   caddyCommand,
   haproxyCommand,
+  backupCommand,
+  databaseCheckCommand,
 ];
 
 /** What a group of commands is for, by its name. */
 export const GROUPS: Readonly<Record<string, string>> = {
   tls: "Looks after certificates: issue, renew, status, check, import, revoke, and proxies' configurations",
+  db: "Looks after the database of keys and usage: backup, check",
 };

@@ -29,6 +29,10 @@ const GROUP_COMMANDS: Readonly<Record<string, typeof COMMANDS>> = {
     caddy: async () => ({ default: (await import("./tls-proxy.ts")).caddyNode }),
     haproxy: async () => ({ default: (await import("./tls-proxy.ts")).haproxyNode }),
   },
+  db: {
+    backup: async () => ({ default: (await import("./db-backup.ts")).backupNode }),
+    check: async () => ({ default: (await import("./db-check.ts")).checkNode }),
+  },
 };
 
 const LISTING = "modelrelay --help";

@@ -1,7 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import { unreachable } from "../../base/errors.ts";
-import { formatDuration } from "../../base/duration.ts";
-import { orAborted, type Database, type DatabaseSettings } from "./database.ts";
+import { orAborted, within, type Database, type DatabaseSettings } from "./database.ts";
 import { storeErrorOf } from "./failure.ts";
 import { OPERATIONS, type Operation, type OperationName } from "./operations.ts";
 import { SCHEMA_VERSION } from "./migrations.ts";
@@ -9,7 +8,6 @@ import { PostgresDatabase } from "./postgres-database.ts";
 import { migrate, schemaVersion } from "./schema.ts";
 import { SqliteDatabase } from "./sqlite-database.ts";
 import { checkDatabase, noteProbe } from "./store-check.ts";
-import { StoreError } from "./store-error.ts";
 import type { CallRequest } from "./store-messages.ts";
 
 /** Longest time for changing old tables; calls that wait for it end at their own time. */
@@ -91,19 +89,8 @@ export class DatabaseService {
     }
   }
 
-  /** @throws {StoreError} `store_timeout` */
-  async #within<T>(limitMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const controller = new AbortController();
-    const late = new StoreError(
-      "store_timeout",
-      `Cannot use the database "${this.#database.location}": no answer within ${formatDuration(limitMs)}`,
-    );
-    const timer = this.#clock.after(limitMs, () => controller.abort(late));
-    try {
-      return await work(controller.signal);
-    } finally {
-      timer.cancel();
-    }
+  #within<T>(limitMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return within({ clock: this.#clock, location: this.#database.location }, limitMs, work);
   }
 }
 

@@ -1,5 +1,7 @@
 import type { SQL } from "bun";
 import type { Clock } from "../../base/clock.ts";
+import { formatDuration } from "../../base/duration.ts";
+import { StoreError } from "./store-error.ts";
 
 export type Dialect = "sqlite" | "postgres";
 
@@ -41,6 +43,27 @@ export interface DatabaseSettings {
 
 export interface DatabaseTools {
   clock: Clock;
+}
+
+/**
+ * Does the work within a time.
+ *
+ * @throws {StoreError} `store_timeout`, unless the work words its end itself
+ */
+export async function within<T>(
+  { clock, location }: { clock: Clock; location: string },
+  limitMs: number,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const why = `no answer within ${formatDuration(limitMs)}`;
+  const late = new StoreError("store_timeout", `Cannot use the database "${location}": ${why}`);
+  const timer = clock.after(limitMs, () => controller.abort(late));
+  try {
+    return await work(controller.signal);
+  } finally {
+    timer.cancel();
+  }
 }
 
 /** Settles as the promise does, or with the signal's reason if that comes first. */

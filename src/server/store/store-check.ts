@@ -2,7 +2,7 @@ import { statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import { integer, text, type Row } from "./columns.ts";
-import type { Database } from "./database.ts";
+import { within, type Database } from "./database.ts";
 import { storeErrorOf } from "./failure.ts";
 import { SCHEMA_VERSION } from "./migrations.ts";
 import { schemaVersion } from "./schema.ts";
@@ -11,6 +11,8 @@ import type { StoreError } from "./store-error.ts";
 const TABLES = ["keys", "worker_secrets", "usage"] as const;
 export type CountedTable = (typeof TABLES)[number];
 
+/** For what has to take no time, whatever the size of the database. */
+const TRIAL_MS = 5_000;
 /** How many of its findings are told: a damaged index has one for each row. */
 const MAX_FINDINGS = 10;
 
@@ -51,7 +53,10 @@ export async function checkDatabase(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<StoreCheck> {
-  const version = await database.run("read", (sql) => schemaVersion(database, sql), signal);
+  const soon = { clock, location: database.location };
+  const version = await within(soon, TRIAL_MS, (ending) =>
+    database.run("read", (sql) => schemaVersion(database, sql), ending),
+  );
   const rows: StoreCheck["rows"] = {};
   const isFile = database.dialect === "sqlite";
   const findings = isFile ? await integrity(database, signal) : undefined;
@@ -66,12 +71,14 @@ export async function checkDatabase(
     }
   });
   const writable = await tried(database, clock, () =>
-    database.run(
-      "write",
-      async (sql) => {
-        if (version > 0) await noteProbe(sql, clock);
-      },
-      signal,
+    within(soon, TRIAL_MS, (ending) =>
+      database.run(
+        "write",
+        async (sql) => {
+          if (version > 0) await noteProbe(sql, clock);
+        },
+        ending,
+      ),
     ),
   );
   return {

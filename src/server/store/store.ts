@@ -4,6 +4,7 @@ import { silentLog, type Log } from "../../base/log.ts";
 import type { KeyChanges, KeyRecord, KeyStore } from "../keys/key-store.ts";
 import type { WorkerSecretRecord, WorkerSecretStore } from "../keys/worker-secret-store.ts";
 import type { RequestFilter, UsageGroup, UsageRow, UsageStore, UsageSum } from "../usage/usage-store.ts";
+import { isPostgresUrl } from "./address.ts";
 import type { BackupResult } from "./backup.ts";
 import type { DatabaseSettings } from "./database.ts";
 import type { Page } from "./key-operations.ts";
@@ -94,10 +95,6 @@ function settingsOf({ dataDir, url, timeoutMs, purpose }: StoreOptions): Databas
     purpose: purpose ?? "serve",
     timeoutMs: timeoutMs ?? TIMEOUT_MS,
   };
-}
-
-export function isPostgresUrl(text: string): boolean {
-  return URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
 }
 
 class ThreadedStore implements Store {

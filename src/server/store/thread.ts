@@ -24,7 +24,6 @@ const threadUrl = new URL(
   import.meta.url,
 );
 
-
 export function startStoreThread(events: ThreadEvents): Thread {
   const worker = new Worker(threadUrl.href);
   worker.addEventListener("message", ({ data }: MessageEvent<FromThread>) => events.onReply(data));
