@@ -91,6 +91,9 @@ export const PARTS = {
   h2spec: goProgram("h2spec", "github.com/summerwind/h2spec/cmd/h2spec", "v2.2.1+incompatible"),
   /** Loads a server over HTTP/2. */
   h2load: program("h2load", "nghttp2-client"),
+  /** Scrapes metrics; its tool checks rules of alerts. */
+  prometheus: program("prometheus", "prometheus"),
+  promtool: program("promtool", "prometheus"),
   /** Tries what a TLS server accepts, and the known attacks on it. */
   sslyze: pythonEnvironment("sslyze", join(import.meta.dir, "sslyze-requirements.txt")),
   /** A client of HTTP/3 that shares no code with Bun's. */
