@@ -19,7 +19,12 @@ export interface Between {
 }
 
 export interface RigOptions {
-  relay?: RelaySettings & { apiKey?: string; openMetrics?: boolean; metricsToken?: string };
+  relay?: RelaySettings & {
+    apiKey?: string;
+    openMetrics?: boolean;
+    metricsToken?: string;
+    adminToken?: string;
+  };
   worker?: Partial<WorkerConfig>;
   relayClock?: Clock;
   relayLog?: Log;

@@ -171,7 +171,9 @@ describe("Metrics", () => {
 
 describe("GET /metrics", () => {
   test("is open where the relay is, and asks for the token elsewhere", async () => {
-    await using rig = await startRig({ relay: { metricsToken: "scrape-me", apiKey: "key" } });
+    await using rig = await startRig({
+      relay: { metricsToken: "scrape-me", adminToken: "admin", apiKey: "key" },
+    });
     const asked = async (authorization?: string) => {
       const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
       const response = await fetch(`http://127.0.0.1:${rig.port}/metrics`, { headers, keepalive: false });
@@ -181,6 +183,7 @@ describe("GET /metrics", () => {
     expect(await asked("Bearer wrong")).toEqual([401, false]);
     expect(await asked("Bearer key")).toEqual([401, false]);
     expect(await asked("Bearer scrape-me")).toEqual([200, true]);
+    expect(await asked("Bearer admin")).toEqual([200, true]);
   });
 
   test("tells nobody anything where no token is set and others can reach the relay", async () => {
