@@ -1,6 +1,6 @@
-export const PRIORITIES = ["high", "normal", "low"] as const;
-/** Who goes first where requests have to wait. */
-export type Priority = (typeof PRIORITIES)[number];
+import type { Priority } from "./core/priority.ts";
+
+export { PRIORITIES, type Priority } from "./core/priority.ts";
 
 export const BUDGET_PERIODS = ["day", "month"] as const;
 /** A calendar day or month in UTC. */

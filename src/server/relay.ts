@@ -17,7 +17,10 @@ export interface RelayDependencies {
   random: () => number;
 }
 
-/** Events after which something may be due earlier than before; looking for it costs a walk of the queue. */
+/** Requests of nobody in particular take turns as one sender. */
+const UNNAMED = { id: "", priority: "normal" } as const;
+
+/** Events after which something may be due earlier than before. */
 const MAKES_DEADLINES: ReadonlySet<CoreEvent["type"]> = new Set([
   "request_arrived",
   "response_ended",
@@ -89,7 +92,9 @@ export class Relay {
       exchange.fail(keyRevoked());
       return this.#forget(exchange);
     }
-    this.#tell({ type: "request_arrived", request: { id: exchange.request.id, model, needs } });
+    const { id: sender, priority } = exchange.record.client ?? UNNAMED;
+    const { id } = exchange.request;
+    this.#tell({ type: "request_arrived", request: { id, model, needs, sender, priority } });
   }
 
   /** What a worker's session tells. */

@@ -25,6 +25,7 @@ export function health(relay: Relay, nowMs: number, certificates: readonly Certi
     version,
     workers_connected: workers.length,
     queue_depth: core.queueLength,
+    queued_by_priority: core.queuedByPriority,
     requests_in_flight: core.requestCount - core.queueLength,
     bytes_held: relay.budget.held,
     uptime_secs: Math.floor((nowMs - relay.startedAt) / 1_000),

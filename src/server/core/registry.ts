@@ -1,5 +1,14 @@
 import { backoffMs } from "../../base/backoff.ts";
+import type { Priority } from "./priority.ts";
 import type { JoiningWorker } from "./types.ts";
+
+/** Workers that offer the same models over links with the same abilities: what one can take, all can. */
+export interface WorkerGroup {
+  readonly key: string;
+  members: number;
+  /** Times in a row that they took a request of a higher class while one of this class waited for them. */
+  readonly passedOver: Record<Priority, number>;
+}
 
 /** A connected worker as the core knows it. */
 export interface CoreWorker {
@@ -7,6 +16,7 @@ export interface CoreWorker {
   readonly name: string;
   readonly provider: string;
   models: ReadonlySet<string>;
+  group: WorkerGroup;
   readonly maxConcurrent: number;
   readonly carries: number;
   /** Requests that the relay has given it and that have not ended. */
@@ -36,6 +46,8 @@ export class WorkerRegistry {
   readonly #workers = new Map<string, CoreWorker>();
   /** Workers that serve this relay's clients, by model. */
   readonly #byModel = new Map<string, Set<CoreWorker>>();
+  readonly #groups = new Map<string, WorkerGroup>();
+  readonly #troubled = new Set<CoreWorker>();
   readonly #onceOffered = new Set<string>();
   readonly #provider: string;
 
@@ -61,6 +73,7 @@ export class WorkerRegistry {
       name: joining.name,
       provider: joining.provider,
       models: new Set(),
+      group: this.#join([], joining.carries),
       maxConcurrent: joining.maxConcurrent,
       carries: joining.carries,
       held: new Set(),
@@ -78,10 +91,16 @@ export class WorkerRegistry {
 
   remove(worker: CoreWorker): void {
     this.setModels(worker, []);
+    this.#leave(worker.group);
+    this.#troubled.delete(worker);
     this.#workers.delete(worker.id);
   }
 
   setModels(worker: CoreWorker, models: readonly string[]): void {
+    if (models.length !== worker.models.size || models.some((model) => !worker.models.has(model))) {
+      this.#leave(worker.group);
+      worker.group = this.#join(models, worker.carries);
+    }
     for (const model of worker.models) {
       const offering = this.#byModel.get(model);
       offering?.delete(worker);
@@ -120,11 +139,17 @@ export class WorkerRegistry {
     return models.sort();
   }
 
+  /** Workers that rest, and those whose rest is over and who have not served well since. */
+  troubled(): Iterable<CoreWorker> {
+    return this.#troubled;
+  }
+
   /** Notes how a request went. Repeated failures send the worker to rest, with growing length. */
   noteOutcome(worker: CoreWorker, ok: boolean, now: number, random: () => number): void {
     if (ok) {
       worker.failures = 0;
       worker.restUntil = 0;
+      this.#troubled.delete(worker);
       return;
     }
     worker.failures++;
@@ -133,6 +158,22 @@ export class WorkerRegistry {
     // Half of the wait is certain: with full jitter alone a broken worker could be back at once.
     const bound = Math.min(REST.capMs, REST.baseMs * 2 ** Math.min(rests - 1, 20));
     worker.restUntil = now + bound / 2 + backoffMs(rests, REST, random) / 2;
+    this.#troubled.add(worker);
+  }
+
+  #join(models: readonly string[], carries: number): WorkerGroup {
+    const key = JSON.stringify([carries, ...[...models].sort()]);
+    let group = this.#groups.get(key);
+    if (group === undefined) {
+      group = { key, members: 0, passedOver: { high: 0, normal: 0, low: 0 } };
+      this.#groups.set(key, group);
+    }
+    group.members++;
+    return group;
+  }
+
+  #leave(group: WorkerGroup): void {
+    if (--group.members === 0) this.#groups.delete(group.key);
   }
 
   #remember(model: string): void {

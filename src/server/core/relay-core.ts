@@ -1,5 +1,7 @@
 import type { CancelReason } from "../../protocol/messages.ts";
 import { unreachable } from "../../base/errors.ts";
+import type { Ask } from "./fair-queue.ts";
+import type { Priority } from "./priority.ts";
 import { RequestQueue } from "./queue.ts";
 import { hasRoom, WorkerRegistry, type CoreWorker } from "./registry.ts";
 import type { CoreRequest } from "./request.ts";
@@ -25,7 +27,6 @@ export class RelayCore {
   readonly #requests = new Map<string, CoreRequest>();
   readonly #random: () => number;
   #settings: CoreSettings;
-  #sequence = 0;
   #turn = 0;
   #draining = false;
   #effects: CoreEffect[] = [];
@@ -38,6 +39,11 @@ export class RelayCore {
 
   get queueLength(): number {
     return this.#queue.length;
+  }
+
+  get queuedByPriority(): Record<Priority, number> {
+    const queue = this.#queue;
+    return { high: queue.lengthOf("high"), normal: queue.lengthOf("normal"), low: queue.lengthOf("low") };
   }
 
   /** Requests that have arrived and not ended. */
@@ -79,9 +85,10 @@ export class RelayCore {
         break;
       }
     }
-    if (this.#queue.length > 0) {
-      for (const request of this.#queue.all()) deadline = Math.min(deadline, this.#queueDeadline(request));
-      for (const worker of this.registry.values()) {
+    const longest = this.#queue.longestWaiting;
+    if (longest !== undefined) {
+      deadline = Math.min(deadline, longest.since + this.#settings.queueTimeoutMs);
+      for (const worker of this.registry.troubled()) {
         if (worker.restUntil > now) deadline = Math.min(deadline, worker.restUntil);
       }
     }
@@ -96,12 +103,14 @@ export class RelayCore {
         return this.#withWorker(event.workerId, (worker) => {
           this.registry.setModels(worker, event.models);
           this.#correctLoad(worker, event.load, now);
+          this.#fillTroubled(now);
         });
       case "worker_load":
         return this.#withWorker(event.workerId, (worker) => this.#correctLoad(worker, event.load, now));
       case "worker_draining":
         return this.#withWorker(event.workerId, (worker) => {
           worker.draining = true;
+          this.#fillTroubled(now);
         });
       case "worker_suspended":
         return this.#withWorker(event.workerId, (worker) => {
@@ -146,9 +155,11 @@ export class RelayCore {
   }
 
   #arrive(arriving: ArrivingRequest, now: number): void {
+    const sequence = this.#queue.nextOrder();
     const request: CoreRequest = {
       ...arriving,
-      sequence: this.#sequence++,
+      sequence,
+      turn: sequence,
       arrivedAt: now,
       losses: 0,
       waitedMs: 0,
@@ -179,7 +190,11 @@ export class RelayCore {
         return unreachable(choice);
     }
     const limit = this.#settings.maxQueueLength;
-    if (this.#queue.length >= limit) return this.#refuse(request, { code: "queue_full", limit });
+    if (this.#queue.length >= limit) {
+      const last = limit === 0 ? request : this.#queue.lastServed(request, limit);
+      this.#refuse(last, { code: "queue_full", limit });
+      if (last === request) return;
+    }
     this.#queue.add(request);
   }
 
@@ -191,22 +206,27 @@ export class RelayCore {
     this.#effects.push({ type: "dispatch", requestId: request.id, workerId: worker.id });
   }
 
-  /** Gives a worker that may have room what waits for it, earliest first. */
+  /** Gives a worker that may have room what waits for it. */
   #fill(worker: CoreWorker, now: number): void {
     if (this.#queue.length === 0 || this.#draining || worker.provider !== this.#settings.provider) return;
     const resting = worker.restUntil > now;
-    const allows = (request: CoreRequest) => !resting || !this.#othersAwake(request, worker, now);
+    const allows = (ask: Ask) => !resting || !this.#othersAwake(ask, worker, now);
     while (hasRoom(worker)) {
-      const request = this.#queue.earliest(worker.models, worker.carries, allows);
+      const request = this.#queue.take(worker, allows);
       if (request === undefined) return;
-      this.#queue.remove(request);
       this.#dispatch(request, worker, now);
     }
   }
 
-  #othersAwake(request: CoreRequest, than: CoreWorker, now: number): boolean {
-    for (const worker of this.registry.offering(request.model)) {
-      const able = !worker.draining && (request.needs & ~worker.carries) === 0;
+  /** Who rests may be the last one left for what waits. */
+  #fillTroubled(now: number): void {
+    if (this.#queue.length === 0) return;
+    for (const worker of this.registry.troubled()) this.#fill(worker, now);
+  }
+
+  #othersAwake({ model, needs }: Ask, than: CoreWorker, now: number): boolean {
+    for (const worker of this.registry.offering(model)) {
+      const able = !worker.draining && (needs & ~worker.carries) === 0;
       if (worker !== than && able && worker.restUntil <= now) return true;
     }
     return false;
@@ -226,6 +246,7 @@ export class RelayCore {
     worker.held.delete(requestId);
     this.registry.noteOutcome(worker, ok, now, this.#random);
     this.#fill(worker, now);
+    if (!ok) this.#fillTroubled(now);
   }
 
   /** Takes a request from wherever it is, telling its worker. */
@@ -259,8 +280,7 @@ export class RelayCore {
         this.#requeue(request, now);
       }
     }
-    // Who rests may be the last one left for what waits.
-    for (const other of this.registry.values()) if (other.restUntil > now) this.#fill(other, now);
+    this.#fillTroubled(now);
   }
 
   #requeue(request: CoreRequest, now: number): void {
@@ -279,15 +299,16 @@ export class RelayCore {
 
   #tick(now: number): void {
     this.#endOverdue(now);
-    for (const request of this.#queue.all()) {
-      if (this.#queueDeadline(request) > now) continue;
+    const waitedMs = this.#settings.queueTimeoutMs;
+    for (;;) {
+      const longest = this.#queue.longestWaiting;
+      if (longest === undefined || longest.since + waitedMs > now) break;
+      const { request } = longest;
       const offered = chooseWorker(this.registry.offering(request.model), request.needs, now).kind === "wait";
-      this.#refuse(request, { code: "queue_timeout", waitedMs: this.#settings.queueTimeoutMs, offered });
+      this.#refuse(request, { code: "queue_timeout", waitedMs, offered });
     }
-    for (const worker of this.registry.values()) {
-      // A rest that is over makes room that nothing else would announce.
-      if (worker.restUntil > 0 && worker.restUntil <= now) this.#fill(worker, now);
-    }
+    // A rest that is over makes room that nothing else would announce.
+    this.#fillTroubled(now);
   }
 
   #endOverdue(now: number): void {
@@ -310,10 +331,5 @@ export class RelayCore {
         refusal: { code: "request_timeout", afterMs: limit },
       });
     }
-  }
-
-  #queueDeadline(request: CoreRequest): number {
-    const since = request.state.phase === "queued" ? request.state.since : request.arrivedAt;
-    return since + this.#settings.queueTimeoutMs - request.waitedMs;
   }
 }

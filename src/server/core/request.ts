@@ -1,8 +1,14 @@
+import type { Priority } from "./priority.ts";
+
 /** One request as the core knows it, from its arrival until its last byte or its refusal. */
 export interface CoreRequest {
   readonly id: string;
+  readonly sender: string;
+  readonly priority: Priority;
   /** Place in the order of first arrival; a requeue keeps it. */
   readonly sequence: number;
+  /** Its sender's place in the round when it arrived or was last taken, to which a requeue goes back. */
+  turn: number;
   readonly model: string | undefined;
   readonly needs: number;
   readonly arrivedAt: number;

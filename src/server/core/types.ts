@@ -1,4 +1,5 @@
 import type { CancelReason } from "../../protocol/messages.ts";
+import type { Priority } from "./priority.ts";
 
 /** What the core is told. Ids of workers and requests are the relay's own and never repeat. */
 export type CoreEvent =
@@ -41,6 +42,9 @@ export interface ArrivingRequest {
   model: string | undefined;
   /** Bits of `NEEDS` that it asks of the link. */
   needs: number;
+  /** Shared by all requests that take turns as one with those of others. */
+  sender: string;
+  priority: Priority;
 }
 
 /** Why the relay gives a request up, with what the answer to the client needs. */

@@ -21,7 +21,7 @@ function start(settings: Partial<CoreSettings> = {}) {
         worker: { id, name: id, provider: "local", models, maxConcurrent: 1, load: 0, carries: 0, ...more },
       }),
     ask: (id: string, model: string | undefined = "m", needs = 0) =>
-      on({ type: "request_arrived", request: { id, model, needs } }),
+      on({ type: "request_arrived", request: { id, model, needs, sender: "s", priority: "normal" } }),
     begin: (id: string) => on({ type: "response_started", requestId: id }),
     end: (id: string, ok = true) => on({ type: "response_ended", requestId: id, ok }),
     leave: (id: string) => on({ type: "client_gone", requestId: id, reason: "client_disconnect" }),
