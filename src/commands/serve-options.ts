@@ -1,5 +1,6 @@
 import { UsageError } from "../base/errors.ts";
 import { MAX_WORKER_NAME, V2_MAX_WINDOW, V2_MIN_WINDOW } from "../protocol/limits.ts";
+import { limitOptions } from "./limit-options.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { configOption, dataDirOption, logFormatOption, logLevelOption } from "./shared-options.ts";
 import type { Reading } from "./read-config.ts";
@@ -57,6 +58,7 @@ export const serveOptions = defineOptions({
     defaultText: "none on 127.0.0.1; on an address that others can reach nobody reads them without one",
     schema: secret,
   },
+  ...limitOptions,
   provider: {
     env: "PROVIDER_NAME",
     default: "local",

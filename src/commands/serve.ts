@@ -1,11 +1,13 @@
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import type { OwnLimits } from "../server/limits/request-limits.ts";
 import { readCertificate } from "../tls/certificate.ts";
 import type { Identity } from "../tls/source.ts";
 import { createAdjustableLog, type AdjustableLog } from "./adjustable-log.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
 import { keepSecret, type KeptSecret } from "./kept-secret.ts";
+import { limitsOf } from "./limit-options.ts";
 import { checkServe, isPublic, serveOptions, type ServeConfig } from "./serve-options.ts";
 import { stopRequested } from "./signals.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
@@ -15,7 +17,7 @@ type ServeTable = typeof serveOptions;
 
 /** The part of a relay that the command needs, however it is reached. */
 interface Started {
-  reload(changed: Partial<ServeConfig>): void;
+  reload(changed: Partial<ServeConfig> & { limits: OwnLimits }): void;
   /** Looks for other certificates at once. */
   reloadCertificates(): void;
   drain(): Promise<void>;
@@ -85,7 +87,7 @@ async function startPlain(
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
   const relay = startRelay(
-    { ...config, ...secrets, openMetrics: opensMetrics(config) },
+    { ...config, ...secrets, limits: limitsOf(config, isPublic(config)), openMetrics: opensMetrics(config) },
     { clock: systemClock, log },
   );
   log.info("The relay listens", { url: relay.url });
@@ -113,7 +115,13 @@ async function startTls(
     tellHow(url, secrets, terminal, pin);
   }
   const relay = await startTlsRelay(
-    { ...settings, ...secrets, listen, openMetrics: opensMetrics(config) },
+    {
+      ...settings,
+      ...secrets,
+      listen,
+      limits: limitsOf(config, isPublic(config)),
+      openMetrics: opensMetrics(config),
+    },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
     { clock: systemClock, log },
   );
@@ -129,11 +137,18 @@ function httpsUrl(identities: readonly Identity[], port: number): string {
   return `https://${host}${port === 443 ? "" : `:${port}`}`;
 }
 
-/** Reads the settings again, and tells what became of it. */
-function reload(relay: Started, log: AdjustableLog, reread: RunContext<ServeTable>["reread"]): void {
+/** Reads the settings again, and tells what became of it. @returns those that are in use now */
+function reload(
+  relay: Started,
+  config: ServeConfig,
+  log: AdjustableLog,
+  reread: RunContext<ServeTable>["reread"],
+): ServeConfig {
+  let used = config;
   try {
     const { changed, needsRestart } = reread();
-    relay.reload(changed);
+    used = { ...config, ...changed };
+    relay.reload({ ...changed, limits: limitsOf(used, isPublic(used)) });
     if (changed.logLevel !== undefined) log.setLevel(changed.logLevel);
     log.info("Settings were read again", { changed: Object.keys(changed).join(",") || "none" });
     if (needsRestart.length > 0)
@@ -142,6 +157,7 @@ function reload(relay: Started, log: AdjustableLog, reread: RunContext<ServeTabl
     log.error(`Settings stay as they are: ${messageOf(thrown)}`);
   }
   relay.reloadCertificates();
+  return used;
 }
 
 /** Runs the relay until it is told to stop. */
@@ -155,6 +171,7 @@ async function runServe(
   const mode = tlsModeOf(config);
   const listen = origins.listen === "default" ? undefined : config.listen;
   let relay: Started | undefined;
+  let used = config;
   const starting =
     mode === undefined
       ? startPlain(config, secrets, log, terminal)
@@ -166,7 +183,7 @@ async function runServe(
       await (await starting).drain();
     },
     onReload() {
-      if (relay !== undefined) reload(relay, log, reread);
+      if (relay !== undefined) used = reload(relay, used, log, reread);
     },
   });
   relay = await starting;

@@ -12,6 +12,7 @@ import type { Client } from "./client.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 import { Exchange } from "./exchange.ts";
+import type { Allowance } from "./limits/allowance.ts";
 import { modelRefusal } from "./model-access.ts";
 import type { Relay } from "./relay.ts";
 import type { RequestRecord } from "./request-record.ts";
@@ -38,12 +39,17 @@ export interface ApiRequest {
   connection: Connection;
 }
 
-/** Relays one request: reads it, finds its model, and waits for the head of the answer. */
+/**
+ * Relays one request: reads it, finds its model, and waits for the head of the answer.
+ *
+ * @param allowance what the limits let it take; absent where none concerns it
+ */
 export async function relayRequest(
   relay: Relay,
   clock: Clock,
   api: ApiRequest,
   isOurs: (secret: string) => boolean,
+  allowance?: Allowance,
 ): Promise<Response> {
   const { request, target, dialect, connection, record, client } = api;
   const { id, clientId } = record;
@@ -79,6 +85,8 @@ export async function relayRequest(
   record.streaming = fields.streaming;
   const forbidden = modelRefusal(client, fields.model);
   if (forbidden !== undefined) return release(forbidden);
+  const over = allowance?.expect(record, contentType, body, fields.longestAnswer);
+  if (over !== undefined) return release(over);
   if (signal.aborted) {
     relay.budget.give(body.length);
     record.settle("cancelled", "client_disconnect");

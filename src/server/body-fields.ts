@@ -1,10 +1,13 @@
 import { namedModels, scanBody } from "../protocol/named-models.ts";
 import { relayError, type ClientError } from "./client-error.ts";
+import { longestAnswer } from "./limits/estimate.ts";
 
-/** What the relay has to know of a body to route it. */
+/** What the relay has to know of a body to route it, and to hold it to a limit. */
 export interface BodyFields {
   model: string;
   streaming: boolean;
+  /** Tokens that the answer may have; only of a body that was parsed. */
+  longestAnswer?: number | undefined;
 }
 
 /**
@@ -56,7 +59,8 @@ function jsonFields(body: Uint8Array<ArrayBuffer>, streamsByDefault: boolean): B
   const { model, stream } = parsed as { model?: unknown; stream?: unknown };
   if (typeof model !== "string" || model.trim() === "") return noModel();
   if (mayNameAnother(parsed, text) && namesAnother(body, model)) return anotherModel();
-  return { model, streaming: typeof stream === "boolean" ? stream : streamsByDefault };
+  const streaming = typeof stream === "boolean" ? stream : streamsByDefault;
+  return { model, streaming, longestAnswer: longestAnswer(parsed) };
 }
 
 /** A quick look that is wrong only to the safe side: nearly no body has to be scanned. */

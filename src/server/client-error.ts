@@ -13,6 +13,10 @@ export interface ClientError {
   /** Who failed. */
   origin: "relay" | "worker" | "backend";
   retryAfterSecs?: number;
+  /** Instead of seconds, where it is known exactly. */
+  retryAfterMs?: number;
+  /** Programs are not to try again by themselves. */
+  noRetry?: true;
 }
 
 export function relayError(

@@ -1,3 +1,5 @@
+import type { OwnLimits } from "./limits/request-limits.ts";
+
 /** Where `serve` listens. */
 export interface ListenAddress {
   host: string;
@@ -18,6 +20,8 @@ export interface ReloadableConfig {
   /** Origins that browsers may call `/v1/*` from; `*` for any, empty for none. */
   corsOrigin: readonly string[];
   drainTimeoutMs: number;
+  /** For clients without a key, and for all together; none if absent. */
+  limits?: OwnLimits | undefined;
 }
 
 export interface RelayConfig extends ReloadableConfig {

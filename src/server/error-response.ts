@@ -9,7 +9,11 @@ export function errorResponse(error: ClientError, dialect: Dialect, requestId: s
     ...idHeaders(dialect, requestId),
     "x-modelrelay-error": error.origin,
   };
-  if (error.retryAfterSecs !== undefined) headers["retry-after"] = String(error.retryAfterSecs);
+  const { retryAfterMs, retryAfterSecs = retryAfterMs && Math.ceil(retryAfterMs / 1_000) } = error;
+  if (retryAfterSecs !== undefined) headers["retry-after"] = String(retryAfterSecs);
+  // The SDKs of OpenAI and Anthropic look for these two as well.
+  if (retryAfterMs !== undefined) headers["retry-after-ms"] = String(retryAfterMs);
+  if (error.noRetry === true) headers["x-should-retry"] = "false";
   // The rest of the body is not read, so that nothing can follow it (RFC 9110 §15.5.9).
   if (error.status === 408) headers["connection"] = "close";
   return new Response(errorBody(dialect, error, requestId), { status: error.status, headers });

@@ -11,6 +11,7 @@ import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
 import { LinkAcceptor, SECRET_REVOKED } from "./link-acceptor.ts";
+import { RequestLimits, type UsedTokens } from "./limits/request-limits.ts";
 import { listen, type ListenerHandlers, type SocketSession } from "./listener.ts";
 import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
 import { createMetrics } from "./metrics/index.ts";
@@ -35,6 +36,8 @@ export interface StartDependencies {
   ring?: KeyRing;
   /** What operators can ask for beside keys, workers and totals. */
   adminRoutes?: readonly AdminRoute[];
+  /** What keys have used, for their budgets. */
+  usedTokens?: UsedTokens;
 }
 
 /** A relay without its port: requests and worker sockets are handed to it. */
@@ -73,6 +76,7 @@ export function createRelayApp(
     certificates = () => [],
     ring,
     adminRoutes: routes = [],
+    usedTokens,
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
@@ -107,7 +111,8 @@ export function createRelayApp(
       ? undefined
       : createAdmin({ token: adminToken, relay, ring, routes, clock, log });
   const proxies = createTrustedProxies(config.trustedProxy);
-  const sinks = [accessLog(log), metrics.ended, ...(admin === undefined ? [] : [admin.ended])];
+  const limits = new RequestLimits({ clock, log, limits: config.limits, usedTokens });
+  const sinks = [limits.ended, accessLog(log), metrics.ended, ...(admin === undefined ? [] : [admin.ended])];
   let cors = new CorsPolicy(config.corsOrigin);
 
   const addressOf = (request: Request, connection: Connection) =>
@@ -118,6 +123,7 @@ export function createRelayApp(
     log,
     cors: () => cors,
     clients,
+    limits,
     isOurs: (value) => admission.isSecret(value) || clients.isKey(value) || admin?.isToken(value) === true,
     addressOf,
     connectWorker: createWorkerDoor({ admission, addressOf, log }),
@@ -136,6 +142,7 @@ export function createRelayApp(
     reload(changed) {
       relay.reload(changed);
       cors = new CorsPolicy(relay.config.corsOrigin);
+      limits.configure(relay.config.limits);
     },
   };
 }

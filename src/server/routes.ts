@@ -12,6 +12,7 @@ import type { Connection } from "./connection.ts";
 import { CorsPolicy } from "./cors.ts";
 import { idHeaders } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
+import type { RequestLimits } from "./limits/request-limits.ts";
 import { allowedOf, modelRefusal } from "./model-access.ts";
 import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";
@@ -46,6 +47,8 @@ export interface RoutesOptions {
   cors: () => CorsPolicy;
   /** Who may use the models. */
   clients: ClientAdmission;
+  /** How much they may use them. */
+  limits: RequestLimits;
   /** Whether a value is one of the relay's own secrets, which never leave it. */
   isOurs: (value: string) => boolean;
   /** The client's address, whatever proxies are in between. */
@@ -118,7 +121,13 @@ export function createRoutes(options: RoutesOptions): Handler {
     const { path } = target;
     const isList = path === "/v1/models" || path === "/api/tags";
     if (!isList && !(path.startsWith("/v1/models/") && reading))
-      return relayRequest(relay, clock, api, options.isOurs);
+      return options.limits.around(
+        client,
+        record,
+        dialect,
+        (allowance) => relayRequest(relay, clock, api, options.isOurs, allowance),
+        (error) => refused(record, error, dialect),
+      );
     const allowed = allowedOf(relay.core.registry.models(), client);
     const response = isList
       ? listOfModels(request, reading, allowed, dialect, record.clientId)

@@ -1,0 +1,73 @@
+import type { BudgetPeriod } from "../client.ts";
+
+/** What one calendar period has cost so far. */
+export interface Span {
+  /** ms since the epoch. */
+  readonly start: number;
+  /** Of requests that have ended. */
+  used: number;
+  /** Set aside for requests that run. */
+  held: number;
+}
+
+/** Periods that are remembered: a clock that is set back over midnight finds the old one again. */
+const MAX_SPANS = 2;
+
+/** Tokens per calendar day or month in UTC, which only the next one renews. */
+export class Budget {
+  tokens: number;
+  readonly period: BudgetPeriod;
+  /** The one in use last. */
+  readonly #spans: Span[] = [];
+  readonly #usedBefore: (start: number) => number;
+
+  /** @param usedBefore what is known to have been used in the period that starts then */
+  constructor(tokens: number, period: BudgetPeriod, usedBefore: (start: number) => number) {
+    this.tokens = tokens;
+    this.period = period;
+    this.#usedBefore = usedBefore;
+  }
+
+  /** The period of this time; what is held is given back to the one from which it was taken. */
+  at(wall: number): Span {
+    const start = periodStart(this.period, wall);
+    const last = this.#spans.at(-1);
+    if (last?.start === start) return last;
+    const known = this.#spans.findIndex((span) => span.start === start);
+    const span = this.#spans.splice(known < 0 ? this.#spans.length : known, 1)[0] ?? {
+      start,
+      used: this.#usedBefore(start),
+      held: 0,
+    };
+    this.#spans.push(span);
+    if (this.#spans.length > MAX_SPANS) this.#spans.shift();
+    return span;
+  }
+
+  left(wall: number): number {
+    const { used, held } = this.at(wall);
+    return Math.max(0, this.tokens - used - held);
+  }
+
+  msToRenewal(wall: number): number {
+    return Math.ceil(periodEnd(this.period, wall) - wall);
+  }
+
+  /** Takes a count from elsewhere that knows of more. Can be told again and again. */
+  learn(start: number, used: number): void {
+    for (const span of this.#spans) if (span.start === start) span.used = Math.max(span.used, used);
+  }
+}
+
+/** ms since the epoch at which the period of a time began. */
+export function periodStart(period: BudgetPeriod, wall: number): number {
+  const date = new Date(wall);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), period === "day" ? date.getUTCDate() : 1);
+}
+
+/** ms since the epoch at which the next one begins. */
+export function periodEnd(period: BudgetPeriod, wall: number): number {
+  const date = new Date(wall);
+  const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
+  return period === "day" ? Date.UTC(year, month, date.getUTCDate() + 1) : Date.UTC(year, month + 1);
+}

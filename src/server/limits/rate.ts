@@ -1,0 +1,102 @@
+/** Over which an allowance is written down, in ms. */
+const MINUTE = 60_000;
+
+/** ms by which sums of fractions may be wrong. */
+const EPSILON = 1e-6;
+
+/**
+ * Takings that are remembered for giving back. Beyond it the oldest two are made one, which can only make
+ * less come back.
+ */
+const MAX_LOWS = 64;
+
+/** What was taken from a rate, to give some of it back by. */
+export interface Taking {
+  readonly order: number;
+  /** In ms of the rate's time. */
+  readonly ms: number;
+}
+
+/**
+ * An allowance per minute that refills all the time, and holds a minute's worth: the generic cell rate
+ * algorithm. All there is to know is when it will be full again; what is missing until then is its debt,
+ * in ms. So at most `perMinute * (1 + minutes)` are taken in any time, and how long to wait is exact.
+ *
+ * What was taken as an estimate can be given back in part. The state is then what it would have been had
+ * only the rest been taken: a debt that has meanwhile been worn off by time does not come back as credit.
+ * To know how much of a taking time has not worn off, the lowest debt since then is kept.
+ */
+export class Rate {
+  perMinute: number;
+  #fullAt = Number.NEGATIVE_INFINITY;
+  #order = 0;
+  /** Debts just before a taking, each lower than all after it; so the first after a taking is the lowest since. */
+  #lows: { order: number; debt: number }[] = [];
+
+  constructor(perMinute: number) {
+    this.perMinute = perMinute;
+  }
+
+  /** ms until it is full again. */
+  debt(now: number): number {
+    return Math.max(0, this.#fullAt - now);
+  }
+
+  /** How much can be taken now; a whole number. */
+  left(now: number): number {
+    const ms = MINUTE - this.debt(now);
+    return ms <= 0 ? 0 : Math.floor((ms + EPSILON) / this.#msEach);
+  }
+
+  /** Whole ms until so much can be taken; `Infinity` if it never can. */
+  waitFor(amount: number, now: number): number {
+    if (amount > this.perMinute) return Number.POSITIVE_INFINITY;
+    const over = this.debt(now) + amount * this.#msEach - MINUTE;
+    return Math.max(0, Math.ceil(over - EPSILON));
+  }
+
+  /** Takes it, whether or not it is there: who must not go into debt has asked before. */
+  take(amount: number, now: number): Taking {
+    const debt = this.debt(now);
+    const ms = amount * this.#msEach;
+    this.#fullAt = now + debt + ms;
+    this.#note(debt);
+    return { order: this.#order, ms };
+  }
+
+  /** Gives back a part of what was taken: 1 is all of it. */
+  giveBack(taken: Taking, part: number): void {
+    const wanted = taken.ms * part;
+    const first = this.#lows.findIndex(({ order }) => order > taken.order);
+    const ms = first < 0 ? wanted : Math.min(wanted, this.#lows[first]?.debt ?? 0);
+    this.#fullAt -= ms;
+    const since = first < 0 ? [] : this.#lows.splice(first);
+    for (const low of since) low.debt -= ms;
+    const [lowest] = since;
+    if (lowest !== undefined) this.#dropAbove(lowest.debt);
+    this.#lows.push(...since);
+  }
+
+  /** Nothing that was taken will be given back any more. */
+  forgetTakings(): void {
+    this.#lows = [];
+  }
+
+  get #msEach(): number {
+    return MINUTE / this.perMinute;
+  }
+
+  #note(debt: number): void {
+    this.#order++;
+    this.#dropAbove(debt);
+    this.#lows.push({ order: this.#order, debt });
+    if (this.#lows.length <= MAX_LOWS) return;
+    const [oldest, next] = this.#lows.splice(0, 2);
+    if (oldest !== undefined && next !== undefined)
+      this.#lows.unshift({ order: next.order, debt: oldest.debt });
+  }
+
+  #dropAbove(debt: number): void {
+    while ((this.#lows.at(-1)?.debt ?? -1) >= debt) this.#lows.pop();
+  }
+}

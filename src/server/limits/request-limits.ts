@@ -1,0 +1,161 @@
+import type { Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
+import type { Dialect } from "../../protocol/dialect.ts";
+import type { ClientError } from "../client-error.ts";
+import { BUDGET_PERIODS, type Client, type Limits } from "../client.ts";
+import type { RequestRecord } from "../request-record.ts";
+import type { Subject } from "./account.ts";
+import { Allowance, momentOf } from "./allowance.ts";
+import { periodStart } from "./budget.ts";
+import { leastNeed } from "./estimate.ts";
+import { stampLimits } from "./headers.ts";
+import { Limiter } from "./limiter.ts";
+import { limitError } from "./refusal.ts";
+
+/** Limits that belong to no key. */
+export interface OwnLimits {
+  /** For each address whose requests show no key. */
+  anonymous: Limits;
+  /** For all requests together. */
+  relay: Limits;
+}
+
+/** Tokens of each key since a time (ms since the epoch), by the key's id. */
+export type UsedTokens = (since: number) => Promise<ReadonlyMap<string, number>>;
+
+export interface RequestLimitsOptions {
+  clock: Clock;
+  log: Log;
+  limits: OwnLimits | undefined;
+  /** Where what was used before the start, and through other relays, is known; nowhere if absent. */
+  usedTokens: UsedTokens | undefined;
+}
+
+/** How often it is asked for while there are budgets. */
+const LEARN_EVERY_MS = 300_000;
+/** The same when a key is given a budget, and after a failure. */
+const LEARN_SOON_MS = 10_000;
+
+/** The one place through which requests go that are relayed. Where no limit concerns one it costs nothing. */
+export class RequestLimits {
+  readonly #limiter = new Limiter(() => this.#learn(LEARN_SOON_MS));
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #usedTokens: UsedTokens | undefined;
+  readonly #allowances = new Map<RequestRecord, Allowance>();
+  #anonymous: Limits = {};
+  #relay: Subject | undefined;
+  #learnedAt = Number.NEGATIVE_INFINITY;
+  #learning = false;
+
+  constructor({ clock, log, limits, usedTokens }: RequestLimitsOptions) {
+    this.#clock = clock;
+    this.#log = log;
+    this.#usedTokens = usedTokens;
+    this.configure(limits);
+    this.#learn(0);
+  }
+
+  /** Takes other limits; what has been used of them so far stays used. */
+  configure(limits: OwnLimits | undefined): void {
+    const { anonymous = {}, relay = {} } = limits ?? {};
+    this.#anonymous = anonymous;
+    this.#relay = hasLimit(relay) ? { kind: "relay", id: "", limits: relay } : undefined;
+  }
+
+  /** Requests that are under a limit and have not ended. */
+  get running(): number {
+    return this.#allowances.size;
+  }
+
+  /**
+   * Relays a request if the limits allow it, and tells with the answer how far they are used up.
+   *
+   * @param relay gets what the request may take; `undefined` where no limit concerns it
+   * @param refuse answers a request that is over a limit
+   */
+  around(
+    client: Client,
+    record: RequestRecord,
+    dialect: Dialect,
+    relay: (allowance: Allowance | undefined) => Promise<Response>,
+    refuse: (error: ClientError) => Response,
+  ): Promise<Response> {
+    const subjects = this.#subjectsOf(client);
+    return subjects === undefined
+      ? relay(undefined)
+      : this.#limited(subjects, record, dialect, relay, refuse);
+  }
+
+  /** A request has ended, however: what it set aside is settled. */
+  readonly ended = (record: RequestRecord): void => {
+    const allowance = this.#allowances.get(record);
+    if (allowance === undefined) return;
+    this.#allowances.delete(record);
+    allowance.settle(record);
+  };
+
+  async #limited(
+    subjects: readonly Subject[],
+    record: RequestRecord,
+    dialect: Dialect,
+    relay: (allowance: Allowance) => Promise<Response>,
+    refuse: (error: ClientError) => Response,
+  ): Promise<Response> {
+    const moment = momentOf(this.#clock);
+    const reserved = this.#limiter.reserve(subjects, leastNeed(record.method, record.path), moment);
+    let response: Response;
+    if ("waitMs" in reserved) response = refuse(limitError(reserved));
+    else {
+      const allowance = new Allowance(this.#limiter, this.#clock, reserved);
+      this.#allowances.set(record, allowance);
+      response = await relay(allowance);
+    }
+    const { now, wall } = momentOf(this.#clock);
+    stampLimits(response.headers, this.#limiter.standing(subjects, { now, wall }), dialect, wall);
+    return response;
+  }
+
+  #subjectsOf({ id, key, limits }: Client): readonly Subject[] | undefined {
+    const own = key === undefined ? this.#anonymous : limits;
+    if (own.budget !== undefined) this.#learn(LEARN_EVERY_MS);
+    const relay = this.#relay;
+    if (!hasLimit(own)) return relay && [relay];
+    const subject: Subject = { kind: key === undefined ? "address" : "key", id, limits: own };
+    return relay === undefined ? [subject] : [subject, relay];
+  }
+
+  /** Asks what has been used of budgets, if it was not asked for so long. Requests do not wait for it. */
+  #learn(afterMs: number): void {
+    if (this.#usedTokens === undefined || this.#learning) return;
+    if (this.#clock.now() - this.#learnedAt < afterMs) return;
+    this.#learning = true;
+    void this.#ask(this.#usedTokens);
+  }
+
+  async #ask(usedTokens: UsedTokens): Promise<void> {
+    try {
+      for (const period of BUDGET_PERIODS) {
+        const start = periodStart(period, this.#clock.wall());
+        this.#limiter.learn(period, start, await usedTokens(start));
+      }
+      this.#learnedAt = this.#clock.now();
+    } catch (error) {
+      this.#log.warn("What was used of the budgets cannot be read; they count from what is known", {
+        reason: messageOf(error),
+      });
+      this.#learnedAt = this.#clock.now() - LEARN_EVERY_MS + LEARN_SOON_MS;
+    }
+    this.#learning = false;
+  }
+}
+
+function hasLimit({ requestsPerMinute, tokensPerMinute, concurrency, budget }: Limits): boolean {
+  return (
+    requestsPerMinute !== undefined ||
+    tokensPerMinute !== undefined ||
+    concurrency !== undefined ||
+    budget !== undefined
+  );
+}
