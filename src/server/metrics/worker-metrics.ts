@@ -13,8 +13,6 @@ export const GONE_AFTER_MS = 3_600_000;
 
 /** What is counted under one name, whoever has it. */
 class WorkerSeries {
-  /** When the last worker of this name went; undefined while there is one. */
-  goneAt: number | undefined;
   joins = 0;
   losses = 0;
   suspensions = 0;
@@ -39,6 +37,8 @@ interface Standing {
 export class WorkerMetrics {
   readonly #relay: Relay;
   readonly #series = new Map<string, WorkerSeries>();
+  /** When the last worker of a name went, in the order in which they went. */
+  readonly #gone = new Map<string, number>();
 
   constructor(relay: Relay) {
     this.#relay = relay;
@@ -50,9 +50,8 @@ export class WorkerMetrics {
       ...events,
       registered: (session, registration) => {
         events.registered(session, registration);
-        const series = this.#joining(session);
-        series.goneAt = undefined;
-        series.joins++;
+        this.#gone.delete(nameOf(session));
+        this.#joining(session).joins++;
       },
       suspended: (session) => {
         this.#of(session).suspensions++;
@@ -67,7 +66,7 @@ export class WorkerMetrics {
         const name = nameOf(session);
         const series = this.#of(session);
         if (session.closeCode !== CLOSE.normal && session.closeCode !== CLOSE.restart) series.losses++;
-        if (this.#series.has(name) && !this.#isConnected(name)) series.goneAt = now();
+        if (this.#series.has(name) && !this.#isConnected(name)) this.#gone.set(name, now());
       },
     };
   }
@@ -82,8 +81,10 @@ export class WorkerMetrics {
   }
 
   write(out: Exposition, now: number): void {
-    for (const [name, { goneAt }] of this.#series)
-      if (goneAt !== undefined && now - goneAt > GONE_AFTER_MS) this.#series.delete(name);
+    for (const [, goneAt] of this.#gone) {
+      if (now - goneAt <= GONE_AFTER_MS) break;
+      this.#removeGone();
+    }
     const standings = this.#standings(now);
     const rows = [...this.#series].map(([name, series]) => ({
       labels: labelText({ worker: name }),
@@ -135,10 +136,10 @@ export class WorkerMetrics {
 
   /** Takes away the one that went first. */
   #removeGone(): boolean {
-    let first: { name: string; goneAt: number } | undefined;
-    for (const [name, { goneAt }] of this.#series)
-      if (goneAt !== undefined && (first === undefined || goneAt < first.goneAt)) first = { name, goneAt };
-    return first !== undefined && this.#series.delete(first.name);
+    const [first] = this.#gone.keys();
+    if (first === undefined) return false;
+    this.#gone.delete(first);
+    return this.#series.delete(first);
   }
 
   #isConnected(name: string): boolean {

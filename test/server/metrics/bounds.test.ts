@@ -98,6 +98,11 @@ describe("Metrics are bounded", () => {
     const counted = Object.entries(family(await samples(), "modelrelay_requests_total"));
     expect(counted.reduce((sum, [, value]) => sum + value, 0)).toBe(MANY);
     for (const [series] of counted) expect(series).toContain('model="unknown",path="/v1/*"');
+    // A refusal's reasons are the relay's own; a failure's may be a worker's.
+    expect(Object.keys(family(await samples(), "modelrelay_refusals_total"))).toHaveLength(61);
+    expect(family(await samples(), "modelrelay_failures_total")).toEqual({
+      'modelrelay_failures_total{reason="other"}': MANY / 4,
+    });
   });
 
   test("whatever names workers have, and whatever models they offer", async () => {
@@ -115,7 +120,8 @@ describe("Metrics are bounded", () => {
     expect((await metrics.text("prometheus")).length).toBeLessThan(1024 * 1024);
     const up = Object.keys(family(await samples(), "modelrelay_worker_up"));
     expect(up).toHaveLength(MAX_WORKER_LABELS);
-    expect(up).toContain(`modelrelay_worker_up{worker="worker-${MANY - 1}"}`);
+    for (const last of [MANY - 1, MANY - MAX_WORKER_LABELS])
+      expect(up).toContain(`modelrelay_worker_up{worker="worker-${last}"}`);
   });
 
   test("with workers beyond the limit counted together while all are connected", async () => {
@@ -172,6 +178,43 @@ describe("Metrics of a model", () => {
     expect(await offering()).toBe(2);
     left(one);
     expect(await offering()).toBe(1);
+  });
+});
+
+describe("Metrics of a request", () => {
+  test("take its times from its record: the wait from when it was read, the rest from when it came", async () => {
+    const { joined, metrics, samples, clock } = start();
+    joined("box", ["m"]);
+    const arrival = { id: "i", clientId: "c", method: "POST", path: "/v1/messages" };
+    const record = new RequestRecord(arrival, clock, metrics.ended);
+    const came = clock.now();
+    const times = { queuedAt: came + 100, dispatchedAt: came + 600, firstByteAt: came + 2_000 };
+    Object.assign(record, { model: "m", status: 200, streaming: true, ...times });
+    for (const after of [2_000, 2_010, 2_050, 2_060]) record.chunkAt(came + after);
+    clock.advance(4_000);
+    record.end();
+    const seen = await samples();
+    const sums = [
+      "queue_wait",
+      "first_byte",
+      "request_duration",
+      "stream_mean_gap",
+      "stream_longest_gap",
+    ].map((name) => seen.get(`modelrelay_${name}_seconds_sum{model="m"}`));
+    expect(sums).toEqual([0.5, 2, 4, 0.02, 0.04]);
+  });
+
+  test("give a status that is seldom as its class", async () => {
+    const { ended, samples } = start();
+    for (const status of [418, 451, 404, 599]) ended({ status });
+    const statuses = Object.entries(family(await samples(), "modelrelay_requests_total")).map(
+      ([series, count]) => [/status="(\w+)"/.exec(series)?.[1], count],
+    );
+    expect(statuses).toEqual([
+      ["4xx", 2],
+      ["404", 1],
+      ["5xx", 1],
+    ]);
   });
 });
 
