@@ -1,6 +1,6 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Problem } from "../../src/base/errors.ts";
 
 /** A real server or program that some tests need and that does not come with the dependencies. */
@@ -26,6 +26,22 @@ function program(name: string, ...packages: string[]): Part {
     find: () => Bun.which(name, { PATH }) ?? undefined,
     source: { kind: "apt", packages },
     install: `sudo apt-get install ${packages.join(" ")}`,
+  };
+}
+
+/** PostgreSQL's server programs, which Debian keeps apart for each version; found as the folder of the newest. */
+function postgresServer(): Part {
+  return {
+    find() {
+      const beside = Bun.which("initdb");
+      if (beside !== null) return dirname(realpathSync(beside));
+      const root = "/usr/lib/postgresql";
+      if (!existsSync(root)) return undefined;
+      const versions = [...new Bun.Glob("*/bin/initdb").scanSync(root)].map((path) => parseInt(path, 10));
+      return versions.length === 0 ? undefined : join(root, String(Math.max(...versions)), "bin");
+    },
+    source: { kind: "apt", packages: ["postgresql"] },
+    install: "sudo apt-get install postgresql",
   };
 }
 
@@ -76,6 +92,8 @@ function goProgram(part: string, module: string, version: string): Part {
 export const PARTS = {
   /** What users paste requests for. */
   curl: program("curl", "curl"),
+  /** Keeps keys and usage where several relays share them. */
+  postgres: postgresServer(),
   /** Reverse proxy. */
   nginx: program("nginx", "nginx-light"),
   caddy: program("caddy", "caddy"),
