@@ -78,11 +78,8 @@ const SYSTEM_KINDS: Record<string, Kind> = {
   },
   EACCES: noRights(),
   EPERM: noRights(),
-  ENOTDIR: {
-    code: "store_refused",
-    why: "a file stands where a folder is needed",
-    action: "Move that file away, or name another directory with --data-dir",
-  },
+  ENOTDIR: fileInTheWay(),
+  EEXIST: fileInTheWay(),
 };
 
 function noRights(): Kind {
@@ -90,6 +87,14 @@ function noRights(): Kind {
     code: "store_refused",
     why: "this user may not do that there",
     action: "Give the directory to the user who runs the relay, or name another one with --data-dir",
+  };
+}
+
+function fileInTheWay(): Kind {
+  return {
+    code: "store_refused",
+    why: "a file stands where a folder is needed",
+    action: "Move that file away, or name another directory with --data-dir",
   };
 }
 

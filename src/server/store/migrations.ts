@@ -5,7 +5,7 @@ export interface Migration {
   /** 1 for the first; no gaps. */
   version: number;
   /** Statements that both databases take, but for the key that counts by itself. */
-  statements(dialect: Dialect): string[];
+  statements(dialect: Dialect): Iterable<string>;
 }
 
 /** Counts rows in the order in which they were inserted. */

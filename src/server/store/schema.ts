@@ -12,7 +12,9 @@ export async function schemaVersion({ dialect }: Pick<Database, "dialect">, sql:
   const found =
     dialect === "sqlite"
       ? await sql`SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'schema_versions'`
-      : await sql`SELECT 1 WHERE to_regclass('schema_versions') IS NOT NULL`;
+      : // Not to_regclass: within a transaction it remembers that there was none (a process that waits for the lock).
+        await sql`SELECT 1 FROM pg_catalog.pg_tables
+          WHERE tablename = 'schema_versions' AND schemaname = ANY (current_schemas(false))`;
   if (found.length === 0) return 0;
   const [row] = await sql`SELECT MAX(version) AS version FROM schema_versions`;
   return Number(row?.version ?? 0);

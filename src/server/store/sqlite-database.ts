@@ -1,5 +1,6 @@
 import { closeSync, chmodSync, existsSync, fchownSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { pathToFileURL } from "node:url";
 import { SQL } from "bun";
 import { errorCode } from "../../base/errors.ts";
 import { wait } from "../../base/wait.ts";
@@ -79,7 +80,8 @@ export class SqliteDatabase implements Database {
         action: "Name the relay's data directory with --data-dir; modelrelay serve makes the database in it",
       });
     }
-    const sql = new SQL({ adapter: "sqlite", filename: file, create: false, readwrite: true });
+    // As a path, what follows a question mark would be parameters.
+    const sql = new SQL({ adapter: "sqlite", filename: pathToFileURL(file), create: false, readwrite: true });
     try {
       await sql.unsafe(`PRAGMA busy_timeout = ${BUSY_MS}`);
       await sql.unsafe("PRAGMA foreign_keys = ON");

@@ -1,0 +1,145 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { SQL } from "bun";
+import { systemClock } from "../../../src/base/clock.ts";
+import { openStore, type Store } from "../../../src/server/store/store.ts";
+import type { StoreHealth } from "../../../src/server/store/store-health.ts";
+import { lacksPart } from "../../support/parts.ts";
+import { expectFlowing, watchLoop } from "./loop-lag.ts";
+import { errorOf, healthChange, key, sharedPostgres, usage } from "./stores.ts";
+
+/** Short, so that what hangs is given up soon. */
+const TIMEOUT_MS = 1_000;
+
+async function open(url: string, changed?: (health: StoreHealth) => void): Promise<Store> {
+  return openStore(
+    { dataDir: "/nowhere", url, timeoutMs: TIMEOUT_MS },
+    { clock: systemClock, ...(changed && { changed }) },
+  );
+}
+
+describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
+  afterAll(async () => (await sharedPostgres())[Symbol.asyncDispose]());
+
+  test("says who it is, and lets no statement run longer than a call", async () => {
+    const url = await (await sharedPostgres()).createDatabase();
+    await using store = await open(url);
+    await store.revision();
+    await using beside = new SQL(url);
+    const [seen] = await beside`SELECT COUNT(*)::int AS connections FROM pg_stat_activity
+      WHERE datname = current_database() AND application_name = 'modelrelay'`;
+    expect(seen.connections).toBeGreaterThan(0);
+    await beside.begin(async (tx) => {
+      await tx`LOCK TABLE usage IN ACCESS EXCLUSIVE MODE`;
+      const error = await errorOf(store.insertUsage([usage()]));
+      expect(error.code).toBe("store_timeout");
+      expect(error.message).toContain("it took too long over a statement");
+      // What does not touch the table goes on.
+      expect(await store.revision()).toBe(0);
+    });
+    await store.insertUsage([usage()]);
+    expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: 1 }]);
+  });
+
+  test("that is stopped: calls end in time, the event loop goes on, and all is well when it wakes", async () => {
+    const server = await sharedPostgres();
+    const { changed, seen } = healthChange(({ ok }) => ok);
+    await using store = await open(await server.createDatabase(), changed);
+    const row = usage();
+    const lagOf = watchLoop();
+    server.signal("SIGSTOP");
+    try {
+      const began = performance.now();
+      const errors = await Promise.all([
+        errorOf(store.insertUsage([row])),
+        errorOf(store.insertKey(key())),
+        errorOf(store.revision()),
+      ]);
+      expect(performance.now() - began).toBeLessThan(2 * TIMEOUT_MS);
+      // The first that gives up ends the connections for the others.
+      expect(errors.map(({ code }) => code)).toContain("store_timeout");
+      expect(errors.filter(({ isOfDatabase }) => !isOfDatabase)).toEqual([]);
+      expect(store.health().ok).toBe(false);
+      // New connections hang just as well.
+      expect((await errorOf(store.revision())).isOfDatabase).toBe(true);
+    } finally {
+      server.signal("SIGCONT");
+    }
+    await seen;
+    const lag = lagOf();
+    expectFlowing(lag);
+    await store.insertUsage([row, usage()]);
+    expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: 2 }]);
+  });
+
+  test("that is killed and started again: calls fail at once, and then serve", async () => {
+    const server = await sharedPostgres();
+    const lost = healthChange(({ ok }) => !ok);
+    const back = healthChange(({ ok }) => ok);
+    await using store = await open(await server.createDatabase(), (health) => {
+      lost.changed(health);
+      back.changed(health);
+    });
+    const record = key();
+    await store.insertKey(record);
+    await server.kill();
+    const error = await errorOf(store.listKeys());
+    expect([error.code, (await lost.seen).code]).toEqual(["store_unavailable", "store_unavailable"]);
+    expect(error.action).toContain("DATABASE_URL");
+    await server.start();
+    await back.seen;
+    expect(await store.listKeys()).toEqual([record]);
+  });
+
+  test("that is gone at the start: opens, and makes its tables when it comes", async () => {
+    const server = await sharedPostgres();
+    const url = await server.createDatabase();
+    await server.kill();
+    const { changed, seen } = healthChange(({ ok }) => ok);
+    await using store = await open(url, changed);
+    expect([store.schemaVersion, store.health().ok]).toEqual([undefined, false]);
+    await server.start();
+    await seen;
+    expect([store.schemaVersion, await store.revision()]).toEqual([1, 0]);
+  });
+
+  test("is told of without its password", async () => {
+    const url = new URL(await (await sharedPostgres()).createDatabase());
+    url.username = "nobody-we-know";
+    url.password = "hunter2";
+    url.search = "?application_name=hunter2";
+    const error = await errorOf(open(url.href));
+    expect(error.code).toBe("store_refused");
+    expect(error.message).toContain(`"postgres://${url.host}${url.pathname}"`);
+    expect(JSON.stringify([error.message, error.action])).not.toContain("hunter2");
+  });
+
+  test("refuses a database that is not there, and one with tables that are not ours", async () => {
+    const url = await (await sharedPostgres()).createDatabase();
+    const missing = await errorOf(open(`${url}_missing`));
+    expect([missing.code, missing.action]).toEqual(["store_refused", expect.stringContaining("createdb")]);
+    await using beside = new SQL(url);
+    await beside`CREATE TABLE keys (id INTEGER)`;
+    const foreign = await errorOf(open(url));
+    expect([foreign.code, foreign.action]).toEqual([
+      "store_refused",
+      "Give modelrelay a database of its own",
+    ]);
+    // Nothing was made beside them.
+    const tables = await beside`SELECT tablename FROM pg_tables WHERE schemaname = 'public'`;
+    expect([...tables]).toEqual([{ tablename: "keys" }]);
+  });
+
+  test("leaves backups to pg_dump, and says how", async () => {
+    await using store = await open(await (await sharedPostgres()).createDatabase());
+    const error = await errorOf(store.backup("/tmp/a backup"));
+    expect([error.code, error.action]).toEqual([
+      "store_unsupported",
+      `Write: pg_dump --format=custom --file='/tmp/a backup' "$DATABASE_URL"`,
+    ]);
+  });
+
+  test("refuses an address of another kind", async () => {
+    const error = await errorOf(open("mysql://user:hunter2@db/x"));
+    expect([error.code, error.message.includes("hunter2")]).toEqual(["store_refused", false]);
+  });
+});
