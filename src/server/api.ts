@@ -17,6 +17,8 @@ import { modelRefusal } from "./model-access.ts";
 import type { Relay } from "./relay.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { RequestTarget } from "./request-target.ts";
+import { AnswerUsage } from "./usage/answer-usage.ts";
+import { askForUsage, mustBeAsked, type AskingBody } from "./usage/ask-usage.ts";
 
 /** Ollama's calls that stream unless told not to. */
 const STREAMS_BY_DEFAULT = new Set(["/api/chat", "/api/generate"]);
@@ -96,6 +98,8 @@ export async function relayRequest(
 
   // Some backends, llama-cpp-python among them, answer 400 to an id that is no UUID.
   const backendId = clientId !== id && UUID.test(clientId) ? clientId : id;
+  const asking = fields.streaming && mustBeAsked(method, target.path) ? askWithin(relay, body) : undefined;
+  const sent = asking?.body ?? body;
   const exchange = new Exchange(
     {
       id,
@@ -104,16 +108,23 @@ export async function relayRequest(
       path: target.path + target.query,
       streaming: fields.streaming,
       headers: clientHeaders(headers, backendId, isOurs),
-      body,
+      body: sent,
     },
     dialect,
     record,
     relay.exchangeContext,
     answered,
+    new AnswerUsage(asking),
   );
   signal.addEventListener("abort", () => exchange.leave(), { once: true });
-  relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(method, body));
+  relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(method, sent));
   return exchange.response;
+}
+
+/** A body that asks for usage, if there is room for the few bytes more. */
+function askWithin(relay: Relay, body: Uint8Array<ArrayBuffer>): AskingBody | undefined {
+  const asking = askForUsage(body);
+  return asking !== undefined && relay.budget.take(asking.body.length - body.length) ? asking : undefined;
 }
 
 /** The answer to a request that goes no further. */

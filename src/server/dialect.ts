@@ -23,3 +23,7 @@ export function idHeaders(dialect: Dialect, requestId: string): Record<string, s
     ? { "x-request-id": requestId, "request-id": requestId }
     : { "x-request-id": requestId };
 }
+
+/** Streams whose end can be told by one more event or line: server-sent events, and Ollama's lines. */
+export const STREAM_TYPE = /^(text\/event-stream|application\/x-ndjson)\b/i;
+export const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };

@@ -5,11 +5,13 @@ import { responseHeadersForClient } from "../protocol/headers.ts";
 import type { CancelReason, LinkRequest, ResponseHead } from "../protocol/messages.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { ClientError } from "./client-error.ts";
-import { idHeaders, keepAlive } from "./dialect.ts";
+import { idHeaders, keepAlive, STREAM_HEADERS, STREAM_TYPE } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
-import { lateError, MAX_LATE_ERROR, type LateAnswer } from "./late-answer.ts";
+import { isBodiless, type ExchangeState } from "./exchange-state.ts";
+import { lateError, MAX_LATE_ERROR } from "./late-answer.ts";
 import type { RequestRecord } from "./request-record.ts";
 import { ResponseStream } from "./response-stream.ts";
+import { AnswerUsage } from "./usage/answer-usage.ts";
 
 const encoder = new TextEncoder();
 
@@ -45,18 +47,11 @@ export interface ExchangeContext {
  * Before the first byte of its body an answer can still be taken back: as an error, or by a worker that
  * runs the request again.
  */
-type State =
-  | { phase: "waiting" }
-  | { phase: "opening"; head: ResponseHead; early: Uint8Array<ArrayBuffer>[] }
-  /** The stream was opened by a keep-alive before the backend said anything. */
-  | { phase: "kept"; stream: ResponseStream; refused: LateAnswer | undefined }
-  | { phase: "open"; stream: ResponseStream; events: boolean }
-  | { phase: "closed" };
-
 export class Exchange {
   readonly request: LinkRequest;
   readonly dialect: Dialect;
   readonly record: RequestRecord;
+  readonly usage: AnswerUsage;
   /** Settles once the head of the answer is known; never rejects. */
   readonly response: Promise<Response>;
   readonly arrivedAt: number;
@@ -65,7 +60,7 @@ export class Exchange {
   readonly #context: ExchangeContext;
   readonly #answered: () => void;
   #resolve!: (response: Response) => void;
-  #state: State = { phase: "waiting" };
+  #state: ExchangeState = { phase: "waiting" };
   #begun = false;
   #taken: (bytes: number) => void = () => {};
   #lastByteAt: number;
@@ -78,8 +73,10 @@ export class Exchange {
     record: RequestRecord,
     context: ExchangeContext,
     answered: () => void = () => {},
+    usage = new AnswerUsage(),
   ) {
     this.request = request;
+    this.usage = usage;
     this.#answered = answered;
     this.dialect = dialect;
     this.record = record;
@@ -125,6 +122,8 @@ export class Exchange {
 
   head(head: ResponseHead): void {
     this.backendStatus = head.status;
+    this.usage.head(head);
+    if (this.usage.refused) return;
     if (this.#state.phase === "kept") {
       const type = head.headers["content-type"] ?? "";
       if (head.status < 300 && type.startsWith("text/event-stream")) {
@@ -138,11 +137,17 @@ export class Exchange {
   }
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
-    const state = this.#state;
+    if (this.usage.refused) return this.#taken(bytes.length);
     if (!this.#begun) {
       this.#begun = true;
       this.record.firstByteAt = this.#context.clock.now();
     }
+    const passed = this.usage.pass(bytes, this.#taken);
+    if (passed.length > 0) this.#pass(passed);
+  }
+
+  #pass(bytes: Uint8Array<ArrayBuffer>): void {
+    const state = this.#state;
     this.record.bytesOut += bytes.length;
     switch (state.phase) {
       case "opening":
@@ -164,6 +169,7 @@ export class Exchange {
   }
 
   end(): void {
+    this.#passRest(true);
     const state = this.#state;
     switch (state.phase) {
       case "opening": {
@@ -187,8 +193,15 @@ export class Exchange {
     }
   }
 
+  /** What was held back leaves before the end. */
+  #passRest(whole: boolean): void {
+    const rest = this.usage.rest(whole, this.#taken);
+    if (rest !== undefined) this.#pass(rest);
+  }
+
   /** Ends the exchange with an error: as the answer, or inside the stream that has begun. */
   fail(error: ClientError): void {
+    this.#passRest(false);
     const state = this.#state;
     this.record.settle(error.origin === "relay" ? "refused" : "failed", error.code);
     this.#close();
@@ -237,7 +250,7 @@ export class Exchange {
     if (state.phase !== "opening") return;
     const stream = this.#newStream();
     // Nobody will ever read it: what it held would be held for good.
-    if (this.#isBodiless(state.head.status)) stream.abandon("This answer has no body");
+    if (isBodiless(this.request.method, state.head.status)) stream.abandon("This answer has no body");
     const events = STREAM_TYPE.test(state.head.headers["content-type"] ?? "");
     this.#state = { phase: "open", stream, events };
     for (const bytes of state.early) this.#push(stream, bytes);
@@ -285,14 +298,9 @@ export class Exchange {
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
-    const sent = this.#isBodiless(head.status) ? null : body;
+    const sent = isBodiless(this.request.method, head.status) ? null : body;
     if (!(sent instanceof ReadableStream)) this.#answered();
     this.#resolve(new Response(sent, { status: head.status, headers }));
-  }
-
-  /** RFC 9110 §6.4.1, and §15.3.6 for 205. */
-  #isBodiless(status: number): boolean {
-    return status === 204 || status === 205 || status === 304 || this.request.method === "HEAD";
   }
 
   /** Queue and worker time in ms (W3C Server Timing); the worker adds its backend's. */
@@ -335,7 +343,3 @@ export class Exchange {
       this.#send(state.stream, encoder.encode(ping), this.#context.clock.now());
   }
 }
-
-/** Streams whose end can be told by one more event or line: server-sent events, and Ollama's lines. */
-const STREAM_TYPE = /^(text\/event-stream|application\/x-ndjson)\b/i;
-const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };

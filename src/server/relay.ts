@@ -9,6 +9,7 @@ import { RelayCore } from "./core/relay-core.ts";
 import type { CoreEffect, CoreEvent } from "./core/types.ts";
 import type { Exchange, ExchangeContext } from "./exchange.ts";
 import { acceptConcurrency, acceptModels, acceptName } from "./registration.ts";
+import { UsageRefusals } from "./usage/usage-refusals.ts";
 import type { SessionEvents, WorkerSession } from "./worker-session.ts";
 
 export interface RelayDependencies {
@@ -44,6 +45,7 @@ export class Relay {
   readonly #exchanges = new Map<string, Exchange>();
   /** Keys that were revoked together with what ran for them; an id never comes back. */
   readonly #endedKeys = new Set<string>();
+  readonly #usageRefusals: UsageRefusals;
   #config: RelayConfig;
   #timer: { at: number; timer: Timer } | undefined;
   #idle: (() => void) | undefined;
@@ -52,6 +54,7 @@ export class Relay {
     this.#config = config;
     this.#clock = clock;
     this.#log = log;
+    this.#usageRefusals = new UsageRefusals(clock);
     this.budget = new ByteBudget(config.maxInflightBytes);
     this.startedAt = clock.now();
     this.core = new RelayCore(coreSettings(config), random);
@@ -110,16 +113,22 @@ export class Relay {
       this.#tell({ type: "worker_models", workerId: session.id, models, load });
     },
     load: (session, load) => this.#tell({ type: "worker_load", workerId: session.id, load }),
-    head: (requestId, head) => this.#exchanges.get(requestId)?.head(head),
+    head: (requestId, head) => {
+      const exchange = this.#exchanges.get(requestId);
+      exchange?.head(head);
+      if (exchange?.usage.wasRefused === true && head.status < 400)
+        this.#usageRefusals.add(exchange.record.worker ?? "", exchange.request.model);
+    },
     body: (requestId, bytes) => {
       const exchange = this.#exchanges.get(requestId);
       if (exchange === undefined) return;
-      if (!exchange.begun) this.#tell({ type: "response_started", requestId });
+      if (!exchange.begun && !exchange.usage.refused) this.#tell({ type: "response_started", requestId });
       exchange.body(bytes);
     },
     end: (requestId) => {
       const exchange = this.#exchanges.get(requestId);
       if (exchange === undefined) return;
+      if (exchange.usage.refused) return this.#dispatch(exchange, this.core.holderOf(requestId) ?? "");
       exchange.end();
       this.#finish(exchange, (exchange.backendStatus ?? 200) < 500);
     },
@@ -237,7 +246,9 @@ export class Relay {
     const session = this.#sessions.get(workerId);
     if (session === undefined) return;
     const { codec, name = session.id } = session;
-    const { request } = exchange;
+    const { request, usage } = exchange;
+    if (usage.asks && (usage.refused || this.#usageRefusals.has(name, request.model)))
+      usage.withdraw(request, this.budget);
     exchange.dispatched(name, (bytes) => codec.consumed(request.id, bytes));
     codec.request(request);
   }
@@ -250,6 +261,7 @@ export class Relay {
   #forget(exchange: Exchange): void {
     if (!this.#exchanges.delete(exchange.request.id)) return;
     this.budget.give(exchange.request.body.length);
+    exchange.usage.settle(exchange.record, exchange.request);
     exchange.record.end();
     if (this.#exchanges.size === 0) this.#idle?.();
   }

@@ -1,19 +1,29 @@
 import type { Clock } from "../base/clock.ts";
 import type { Client } from "./client.ts";
 
-/** How a request ended. */
-export type Outcome =
-  /** The backend's whole answer, whatever its status, went to the client. */
-  | "complete"
-  /** The relay answered by itself: the request was wrong, not allowed, too much, or nobody could serve it. */
-  | "refused"
-  /** Worker or backend failed, or broke off. */
-  | "failed"
-  /** The client left, or was let go. */
-  | "cancelled";
+export const OUTCOMES = ["complete", "refused", "failed", "cancelled"] as const;
+/**
+ * How a request ended.
+ *
+ * - `complete`: the backend's whole answer, whatever its status, went to the client
+ * - `refused`: the relay answered by itself, as the request was wrong, not allowed, too much, or nobody could serve it
+ * - `failed`: worker or backend failed, or broke off
+ * - `cancelled`: the client left, or was let go
+ */
+export type Outcome = (typeof OUTCOMES)[number];
 
 /** Takes the record of each request that has ended. Must not throw. */
 export type RecordSink = (record: RequestRecord) => void;
+
+/** Tokens that a request took. */
+export interface TokenUse {
+  prompt: number;
+  completion: number;
+  /** Of the prompt's, those that the backend had already. */
+  cached: number;
+  /** The backend reported none, or not all, and the rest is told from the length of the bodies. */
+  estimated: boolean;
+}
 
 /** What is known of a request when it arrives. */
 export interface Arrival {
@@ -42,10 +52,14 @@ export class RequestRecord implements Arrival {
   client: Client | undefined;
   /** As the client named it; empty before it is known, or where none is named. */
   model = "";
+  /** As the backend called it, if it did. */
+  servedModel: string | undefined;
   streaming = false;
   /** Of the bodies. */
   bytesIn = 0;
   bytesOut = 0;
+  /** Known once it has ended; `undefined` if it took none. */
+  tokens: TokenUse | undefined;
   /** Name of the worker that had it last. */
   worker: string | undefined;
   /** When it had been read and waited for a worker. */

@@ -60,7 +60,9 @@ class LineReader implements UsageReader {
   }
 
   get eventBytes(): number | undefined {
-    return this.#lengths.toSorted((a, b) => a - b)[this.#lengths.length >> 1];
+    const usual = this.#lengths.toSorted((a, b) => a - b)[this.#lengths.length >> 1];
+    // An event's line is followed by an empty one.
+    return usual === undefined ? undefined : usual + (this.#framing === "events" ? 2 : 1);
   }
 
   report(): Report {
