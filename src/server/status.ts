@@ -43,6 +43,7 @@ export function readiness(
   relay: Relay,
   certificates: readonly CertificateReport[],
   wallMs: number,
+  others: readonly string[] = [],
 ): { ready: boolean; reasons: string[]; warnings: string[] } {
   const { core } = relay;
   const reasons = core.draining ? ["the relay is shutting down"] : [];
@@ -53,6 +54,7 @@ export function readiness(
     certificates.length > 0 &&
     certificates.every(({ certificate, unserved }) => certificate === undefined || unserved !== undefined);
   (none ? reasons : warnings).push(...troubles);
+  warnings.push(...others);
   if (core.registry.size === 0) warnings.push("no worker is connected");
   else if (core.registry.models().length === 0) warnings.push("no connected worker offers a model");
   if (core.queueLength >= relay.config.maxQueueLen) warnings.push("the queue is full");

@@ -1,0 +1,56 @@
+import { join } from "node:path";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { AdminRoute } from "../admin/admin-desk.ts";
+import type { RecordSink } from "../request-record.ts";
+import { RequestFeed } from "./request-feed.ts";
+import { UsageRetention } from "./usage-retention.ts";
+import { usageRoutes } from "./usage-routes.ts";
+import { usageRow } from "./usage-row.ts";
+import { UsageSpool } from "./usage-spool.ts";
+import type { UsageStore } from "./usage-store.ts";
+import { UsageWriter } from "./usage-writer.ts";
+
+/** Of rows that wait for the database, in the data directory. */
+export const SPOOL_FILE = "usage-spool.jsonl";
+
+export interface UsageParts {
+  store: UsageStore;
+  dataDir: string;
+  /** For how long a request is kept, in ms. */
+  keepMs: number;
+  clock: Clock;
+  log: Log;
+  random?: () => number;
+}
+
+/** The record that is kept of each request. */
+export interface Usage {
+  ended: RecordSink;
+  routes: readonly AdminRoute[];
+  /** What an operator has to know of it now. */
+  warnings(): string[];
+  /** Writes what is there; the store may be closed after it. */
+  close(): Promise<void>;
+}
+
+export function startUsage({ store, dataDir, keepMs, clock, log, random = Math.random }: UsageParts): Usage {
+  const spool = new UsageSpool(join(dataDir, SPOOL_FILE));
+  const writer = new UsageWriter({ store, spool, clock, log, random });
+  const retention = new UsageRetention({ store, keepMs, clock, log });
+  const feed = new RequestFeed(clock);
+  void writer.start();
+  return {
+    ended(record) {
+      const row = usageRow(record);
+      writer.add(row);
+      feed.add(row);
+    },
+    routes: usageRoutes({ store, feed, clock }),
+    warnings: () => writer.warnings(),
+    async close() {
+      retention.stop();
+      await writer.close();
+    },
+  };
+}
