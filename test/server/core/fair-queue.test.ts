@@ -55,7 +55,7 @@ function busy(workers: JoiningWorker[], settings: Partial<CoreSettings> = {}) {
     core,
     on,
     ask,
-    join,
+    pass: (ms: number) => (now += ms),
     /** Requests of one sender: "a" sends a1, a2 and so on. */
     send: (sender: string, n: number, more: Partial<ArrivingRequest> = {}) =>
       Array.from({ length: n }, () => ask(`${sender}${++count}`, { sender, ...more })).flat(),
@@ -315,6 +315,7 @@ describe("A resting worker", () => {
     for (let n = 0; n < 3; n++) relay.next("tired", false);
     relay.on({ type: "worker_lost", workerId: "tired" });
     relay.ask("any", { model: undefined });
+    relay.pass(10_000);
     relay.on({ type: "tick" });
     expect([relay.core.holderOf("any"), relay.next("other")]).toEqual([undefined, "any"]);
   });
