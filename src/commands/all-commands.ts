@@ -2,6 +2,10 @@ import type { CommandFacts } from "./command.ts";
 import { backupCommand } from "./db-backup.ts";
 import { checkCommand as databaseCheckCommand } from "./db-check.ts";
 import { demoCommand } from "./demo.ts";
+import { createCommand } from "./keys-create.ts";
+import { listCommand, showCommand } from "./keys-list.ts";
+import { revokeKeyCommand } from "./keys-revoke.ts";
+import { updateCommand } from "./keys-update.ts";
 import { serveCommand } from "./serve.ts";
 import { checkCommand } from "./tls-check.ts";
 import { importCommand } from "./tls-import.ts";
@@ -10,12 +14,21 @@ import { caddyCommand, haproxyCommand, nginxCommand } from "./tls-proxy.ts";
 import { revokeCommand } from "./tls-revoke.ts";
 import { statusCommand } from "./tls-status.ts";
 import { workerCommand } from "./worker.ts";
+import { createSecretCommand, listSecretsCommand, revokeSecretCommand } from "./workers-secret.ts";
 
 /** Every command, in the order of the help and of the reference page. */
 export const ALL_COMMANDS: readonly CommandFacts[] = [
   serveCommand,
   workerCommand,
   demoCommand,
+  createCommand,
+  listCommand,
+  showCommand,
+  updateCommand,
+  revokeKeyCommand,
+  createSecretCommand,
+  listSecretsCommand,
+  revokeSecretCommand,
   issueCommand,
   renewCommand,
   statusCommand,
@@ -31,6 +44,8 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
 
 /** What a group of commands is for, by its name. */
 export const GROUPS: Readonly<Record<string, string>> = {
+  keys: "Looks after the keys of clients: create, list, show, update, revoke",
+  workers: "Looks after the secrets of workers: secret create, secret list, secret revoke",
   tls: "Looks after certificates: issue, renew, status, check, import, revoke, and proxies' configurations",
   db: "Looks after the database of keys and usage: backup, check",
 };

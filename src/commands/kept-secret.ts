@@ -6,6 +6,7 @@ import { errorCode, messageOf, Problem } from "../base/errors.ts";
 /** What a relay makes for itself when it is given none. */
 const KEPT = {
   "worker-secret": { flag: "--worker-secret-file", make: () => randomBytes(32).toString("base64url") },
+  "admin-token": { flag: "--admin-token-file", make: () => randomBytes(32).toString("base64url") },
   "api-key": { flag: "--api-key-file", make: () => `mr_live_${randomBytes(32).toString("base64url")}` },
 } as const;
 
@@ -15,6 +16,8 @@ export interface KeptSecret {
   path: string;
   /** Every user of this machine can read or change the file. */
   isOpenToAll: boolean;
+  /** It was made just now. */
+  isNew: boolean;
 }
 
 function readIfThere(path: string): string | undefined {
@@ -60,10 +63,10 @@ export function keepSecret(dataDir: string, name: keyof typeof KEPT): KeptSecret
       const secret = make();
       mkdirSync(dataDir, { recursive: true, mode: 0o700 });
       writeWhole(path, `${secret}\n`);
-      return { secret, path, isOpenToAll: false };
+      return { secret, path, isOpenToAll: false, isNew: true };
     }
     if (/\p{Cc}/u.test(known)) throw new Error("it holds more than one line, or control characters");
-    return { secret: known, path, isOpenToAll: isOpenToAll(path) };
+    return { secret: known, path, isOpenToAll: isOpenToAll(path), isNew: false };
   } catch (cause) {
     throw new Problem(`Cannot keep the ${name.replace("-", " ")} in "${path}": ${messageOf(cause)}`, {
       action: `Name a directory that can be written with --data-dir, or give it with ${flag}`,

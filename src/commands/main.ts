@@ -16,7 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   demo: () => import("./demo.ts"),
 };
 
-/** Commands of two words. */
+/** Commands of several words, by all but the last of them. */
 const GROUP_COMMANDS: Readonly<Record<string, typeof COMMANDS>> = {
   tls: {
     issue: async () => ({ default: (await import("./tls-issue.ts")).issueNode }),
@@ -28,6 +28,19 @@ const GROUP_COMMANDS: Readonly<Record<string, typeof COMMANDS>> = {
     nginx: async () => ({ default: (await import("./tls-proxy.ts")).nginxNode }),
     caddy: async () => ({ default: (await import("./tls-proxy.ts")).caddyNode }),
     haproxy: async () => ({ default: (await import("./tls-proxy.ts")).haproxyNode }),
+  },
+  keys: {
+    create: async () => ({ default: (await import("./keys-create.ts")).createNode }),
+    list: async () => ({ default: (await import("./keys-list.ts")).listNode }),
+    show: async () => ({ default: (await import("./keys-list.ts")).showNode }),
+    update: async () => ({ default: (await import("./keys-update.ts")).updateNode }),
+    revoke: async () => ({ default: (await import("./keys-revoke.ts")).revokeKeyNode }),
+  },
+  workers: {},
+  "workers secret": {
+    create: async () => ({ default: (await import("./workers-secret.ts")).createSecretNode }),
+    list: async () => ({ default: (await import("./workers-secret.ts")).listSecretsNode }),
+    revoke: async () => ({ default: (await import("./workers-secret.ts")).revokeSecretNode }),
   },
   db: {
     backup: async () => ({ default: (await import("./db-backup.ts")).backupNode }),
@@ -55,6 +68,12 @@ function commandNamed(name: string): () => Promise<CommandModule> {
   );
 }
 
+/** Names of the commands and groups that stand directly in a group. */
+function membersOf(group: string): string[] {
+  const groups = Object.keys(GROUP_COMMANDS).filter((name) => name.startsWith(`${group} `));
+  return [...Object.keys(GROUP_COMMANDS[group] ?? {}), ...groups.map((name) => name.slice(group.length + 1))];
+}
+
 async function runGroup(group: string, args: readonly string[], terminal: Terminal): Promise<number> {
   const commands = GROUP_COMMANDS[group] ?? {};
   const [name, ...rest] = args;
@@ -62,15 +81,16 @@ async function runGroup(group: string, args: readonly string[], terminal: Termin
     const { groupHelp } = await import("./help.ts");
     const { ALL_COMMANDS, GROUPS } = await import("./all-commands.ts");
     const members = ALL_COMMANDS.filter((command) => command.name.startsWith(`${group} `));
-    await terminal.out(groupHelp(group, GROUPS[group] ?? "", members));
+    await terminal.out(groupHelp(group, GROUPS[group] ?? GROUPS[group.split(" ")[0] ?? ""] ?? "", members));
     return 0;
   }
+  if (Object.hasOwn(GROUP_COMMANDS, `${group} ${name}`)) return runGroup(`${group} ${name}`, rest, terminal);
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (load === undefined) {
     throw unknownName(
       `Cannot run ${shown(`${group} ${name}`)}: modelrelay ${group} has no such command`,
       name,
-      Object.keys(commands),
+      membersOf(group),
       `modelrelay help ${group}`,
     );
   }
@@ -109,7 +129,9 @@ async function dispatch(args: readonly string[], terminal: Terminal): Promise<nu
     case "help": {
       const [name, ...more] = rest;
       if (name === undefined || name.startsWith("-")) return showRootHelp(terminal);
-      const inGroup = Object.hasOwn(GROUP_COMMANDS, name) ? more.splice(0, 1) : [];
+      const inGroup: string[] = [];
+      while (more[0] !== undefined && Object.hasOwn(GROUP_COMMANDS, [name, ...inGroup].join(" ")))
+        inGroup.push(...more.splice(0, 1));
       refuseRest(more, ["help", name, ...inGroup].join(" "));
       return runNamed(name, [...inGroup, "--help"], terminal);
     }

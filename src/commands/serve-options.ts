@@ -1,6 +1,7 @@
 import { UsageError } from "../base/errors.ts";
 import { MAX_WORKER_NAME, V2_MAX_WINDOW, V2_MIN_WINDOW } from "../protocol/limits.ts";
 import { limitOptions } from "./limit-options.ts";
+import { databaseUrlOption } from "./database-options.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { configOption, dataDirOption, logFormatOption, logLevelOption } from "./shared-options.ts";
 import type { Reading } from "./read-config.ts";
@@ -39,9 +40,16 @@ export const serveOptions = defineOptions({
     env: "MODELRELAY_API_KEY",
     secret: true,
     hint: "KEY",
-    help: "Key that clients must show",
+    help: "Key that clients may show, beside those of modelrelay keys create",
     defaultText: "none on 127.0.0.1; made at the first start on an address that others can reach",
     schema: secret,
+  },
+  requireApiKeys: {
+    env: "MODELRELAY_REQUIRE_API_KEYS",
+    kind: "switch",
+    help: "Ask every client for a key",
+    defaultText: "false on 127.0.0.1; true on an address that others can reach, and with --api-key",
+    schema: onOff,
   },
   allowAnonymous: {
     env: "MODELRELAY_ALLOW_ANONYMOUS",
@@ -49,6 +57,22 @@ export const serveOptions = defineOptions({
     default: "false",
     help: "Let anyone who can reach the address use the models, without a key",
     schema: onOff,
+  },
+  keyCacheTtlMs: {
+    flag: "key-cache-ttl",
+    env: "MODELRELAY_KEY_CACHE_TTL",
+    default: "15m",
+    hint: "DURATION",
+    help: "Time for which known keys hold while the database cannot be reached",
+    schema: duration,
+  },
+  adminToken: {
+    env: "MODELRELAY_ADMIN_TOKEN",
+    secret: true,
+    hint: "TOKEN",
+    help: "Token that operators must show on /admin/",
+    defaultText: "made at the first start and kept in the data directory",
+    schema: secret,
   },
   metricsToken: {
     env: "MODELRELAY_METRICS_TOKEN",
@@ -157,6 +181,7 @@ export const serveOptions = defineOptions({
     schema: duration,
   },
   dataDir: dataDirOption,
+  databaseUrl: databaseUrlOption,
   logLevel: { ...logLevelOption, reload: true },
   logFormat: logFormatOption,
   config: configOption("serve"),
@@ -172,15 +197,27 @@ export function isPublic(config: ServeConfig): boolean {
   return (tls && !isLoopback(config.httpsPort.host)) || !isLoopback(config.listen.host);
 }
 
+/** @throws {UsageError} if one setting asks for a key and another for none */
+function checkKeys(config: ServeConfig, from: Reading<typeof serveOptions>["origins"]): void {
+  const asking = [
+    ...(config.apiKey === undefined ? [] : [`api-key (${from.apiKey})`]),
+    ...(config.requireApiKeys === true ? [`require-api-keys (${from.requireApiKeys})`] : []),
+  ];
+  const open = [
+    ...(config.allowAnonymous ? [`allow-anonymous (${from.allowAnonymous})`] : []),
+    ...(config.requireApiKeys === false ? [`require-api-keys=false (${from.requireApiKeys})`] : []),
+  ];
+  if (asking[0] === undefined || open[0] === undefined) return;
+  throw new UsageError(
+    `Cannot use ${asking[0]} and ${open[0]} together: one asks for a key, the other for none`,
+    { action: "Keep one of them" },
+  );
+}
+
 /** @throws {UsageError} if settings that are each valid make no sense, or are not safe, together */
 export function checkServe({ config, origins: from }: Reading<typeof serveOptions>): void {
   checkTls(config, from);
-  if (config.apiKey !== undefined && config.allowAnonymous) {
-    throw new UsageError(
-      `Cannot use api-key (${from.apiKey}) and allow-anonymous (${from.allowAnonymous}) together: one asks for a key, the other for none`,
-      { action: "Keep one of them" },
-    );
-  }
+  checkKeys(config, from);
   if (config.maxBody > config.maxInflightBytes) {
     throw new UsageError(
       `Cannot allow a body of ${config.maxBody} bytes (max-body, ${from.maxBody}): all bodies together may take only ${config.maxInflightBytes} (max-inflight-bytes, ${from.maxInflightBytes})`,

@@ -6,14 +6,26 @@ import { readCertificate } from "../tls/certificate.ts";
 import type { Identity } from "../tls/source.ts";
 import { createAdjustableLog, type AdjustableLog } from "./adjustable-log.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
-import { keepSecret, type KeptSecret } from "./kept-secret.ts";
 import { limitsOf } from "./limit-options.ts";
+import { localUrl, writeRelayFile } from "./relay-file.ts";
 import { checkServe, isPublic, serveOptions, type ServeConfig } from "./serve-options.ts";
+import { secretsOf, tellHow, type Secrets } from "./serve-secrets.ts";
+import { openState, type ServeState } from "./serve-state.ts";
 import { stopRequested } from "./signals.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
 import { tlsModeOf, type TlsMode } from "./tls-options.ts";
 
 type ServeTable = typeof serveOptions;
+
+/** What both ways of starting a relay take. */
+interface Start {
+  config: ServeConfig;
+  secrets: Secrets;
+  log: Log;
+  terminal: Terminal;
+  /** Called with the address at which programs on this machine reach the relay, once they do. */
+  reachable: (url: string) => void;
+}
 
 /** The part of a relay that the command needs, however it is reached. */
 interface Started {
@@ -23,85 +35,31 @@ interface Started {
   drain(): Promise<void>;
 }
 
-/** What workers and clients have to show, and the files in which the relay keeps what it made itself. */
-interface Secrets {
-  workerSecret: string;
-  workerFile: KeptSecret | undefined;
-  apiKey: string | undefined;
-  keyFile: KeptSecret | undefined;
-}
-
-/** A path as the platform's shell takes it; the usual place for data has a space in it on macOS. */
-function shellPath(path: string): string {
-  if (/^[\w./:\\-]+$/.test(path)) return path;
-  return process.platform === "win32" ? `"${path}"` : `'${path.replaceAll("'", String.raw`'\''`)}'`;
-}
-
-function secretsOf(config: ServeConfig, log: Log): Secrets {
-  const needsKey = isPublic(config) && !config.allowAnonymous && config.apiKey === undefined;
-  const workerFile =
-    config.workerSecret === undefined ? keepSecret(config.dataDir, "worker-secret") : undefined;
-  const keyFile = needsKey ? keepSecret(config.dataDir, "api-key") : undefined;
-  for (const kept of [workerFile, keyFile]) {
-    if (kept?.isOpenToAll !== true) continue;
-    const message =
-      "Every user of this machine can read or change this secret: take that right away (chmod 600)";
-    log.warn(message, { file: kept.path });
-  }
-  return {
-    workerSecret: config.workerSecret ?? workerFile?.secret ?? "",
-    workerFile,
-    apiKey: config.apiKey ?? keyFile?.secret,
-    keyFile,
-  };
-}
-
 /** The metrics name models and workers, which on an address of this machine is no secret. */
 function opensMetrics(config: ServeConfig): boolean {
   return !isPublic(config) && config.metricsToken === undefined;
 }
 
-/** What to type next, once somebody can. */
-function tellHow(
-  url: string,
-  { workerFile, apiKey, keyFile }: Secrets,
-  terminal: Terminal,
-  pin?: string,
-): void {
-  const trust = pin === undefined ? "" : ` --pin ${pin}`;
-  if (workerFile !== undefined) {
-    terminal.err(
-      `Workers connect with: modelrelay worker --proxy-url ${url}${trust} --worker-secret-file ${shellPath(workerFile.path)}\n`,
-    );
-  } else if (pin !== undefined) terminal.err(`Workers trust this relay with: --pin ${pin}\n`);
-  if (keyFile !== undefined) {
-    terminal.err(`Clients use base URL ${url}/v1 and the API key in ${shellPath(keyFile.path)}\n`);
-  } else if (apiKey === undefined) terminal.err(`Clients use base URL ${url}/v1, without a key\n`);
-}
-
 async function startPlain(
-  config: ServeConfig,
-  secrets: Secrets,
-  log: Log,
-  terminal: Terminal,
+  { config, secrets, log, terminal, reachable }: Start,
+  state: ServeState,
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
   const relay = startRelay(
     { ...config, ...secrets, limits: limitsOf(config, isPublic(config)), openMetrics: opensMetrics(config) },
-    { clock: systemClock, log },
+    { clock: systemClock, log, ring: state.ring },
   );
   log.info("The relay listens", { url: relay.url });
+  reachable(relay.url);
   tellHow(relay.url, secrets, terminal);
   return { ...relay, reloadCertificates() {} };
 }
 
 async function startTls(
   mode: TlsMode,
-  config: ServeConfig,
+  { config, secrets, log, terminal, reachable }: Start,
   listen: ServeConfig["listen"] | undefined,
-  secrets: Secrets,
-  log: Log,
-  terminal: Terminal,
+  state: ServeState,
 ): Promise<Started> {
   const [{ startTlsRelay }, { tlsParts }] = await Promise.all([
     import("../server/index.ts"),
@@ -111,6 +69,8 @@ async function startTls(
   function onOpen({ httpsPort, identities }: { httpsPort: number; identities: readonly Identity[] }): void {
     const url = httpsUrl(identities, httpsPort);
     log.info("The relay listens", { url });
+    // A plain port needs no certificate, and comes first.
+    if (listen === undefined) reachable(localUrl("https", config.httpsPort.host, httpsPort));
     const pin = mode === "self-signed" ? readCertificate(identities[0]?.chainPem ?? "").pin : undefined;
     tellHow(url, secrets, terminal, pin);
   }
@@ -123,9 +83,12 @@ async function startTls(
       openMetrics: opensMetrics(config),
     },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
-    { clock: systemClock, log },
+    { clock: systemClock, log, ring: state.ring },
   );
-  if (relay.plainUrl !== undefined) log.info("The relay listens", { url: relay.plainUrl });
+  if (relay.plainUrl !== undefined) {
+    log.info("The relay listens", { url: relay.plainUrl });
+    reachable(relay.plainUrl);
+  }
   if (relay.door.httpsPort === undefined)
     log.info("HTTPS is served as soon as there is a certificate", { names: (config.domain ?? []).join(",") });
   return { ...relay, reloadCertificates: () => relay.door.reload() };
@@ -172,10 +135,17 @@ async function runServe(
   const listen = origins.listen === "default" ? undefined : config.listen;
   let relay: Started | undefined;
   let used = config;
-  const starting =
-    mode === undefined
-      ? startPlain(config, secrets, log, terminal)
-      : startTls(mode, config, listen, secrets, log, terminal);
+  let file: { remove(): void } | undefined;
+  const reachable = (url: string): void => {
+    file = writeRelayFile(config.dataDir, url, log);
+  };
+  const parts = { config, secrets, log, terminal, reachable };
+  let state: ServeState | undefined;
+  const start = async (): Promise<Started> => {
+    state = await openState(config, log);
+    return mode === undefined ? startPlain(parts, state) : startTls(mode, parts, listen, state);
+  };
+  const starting = start();
   // Whoever reads that the relay listens may send a signal at once.
   const ended = stopRequested({
     async onFirst(signal) {
@@ -186,8 +156,13 @@ async function runServe(
       if (relay !== undefined) used = reload(relay, used, log, reread);
     },
   });
-  relay = await starting;
-  return ended;
+  try {
+    relay = await starting;
+    return await ended;
+  } finally {
+    file?.remove();
+    await state?.[Symbol.asyncDispose]();
+  }
 }
 
 export const serveCommand: Command<ServeTable> = {

@@ -20,7 +20,8 @@ describe("Kept worker secret", () => {
     const dir = join(home, "a", "b");
     const made = keepSecret(dir, "worker-secret");
     expect(made.secret).toMatch(/^[\w-]{43}$/);
-    expect(keepSecret(dir, "worker-secret")).toEqual(made);
+    expect(made.isNew).toBe(true);
+    expect(keepSecret(dir, "worker-secret")).toEqual({ ...made, isNew: false });
     expect(readFileSync(made.path, "utf8")).toBe(`${made.secret}\n`);
     expect(readdirSync(dir)).toEqual(["worker-secret"]);
     if (POSIX) expect([modeOf(made.path), modeOf(dir)]).toEqual([0o600, 0o700]);
@@ -50,6 +51,7 @@ describe("Kept worker secret", () => {
         secret: "of-the-operator",
         path,
         isOpenToAll: POSIX && open,
+        isNew: false,
       });
     }
   });

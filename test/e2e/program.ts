@@ -1,4 +1,5 @@
 import { binaryPath } from "../support/binary.ts";
+import { newDataDir } from "../support/data-dir.ts";
 
 export interface ProgramOptions {
   env?: Record<string, string>;
@@ -97,8 +98,10 @@ export function startProgram(command: string[], { env = {}, cwd }: ProgramOption
 }
 
 /** Starts the executable under test. */
-export function startModelrelay(args: string[], options?: ProgramOptions): Program {
-  return startProgram([binaryPath(), ...args], options);
+export function startModelrelay(args: string[], options: ProgramOptions = {}): Program {
+  // A relay of its own each: two that share a directory share their keys.
+  const env = { MODELRELAY_DATA_DIR: newDataDir(), ...options.env };
+  return startProgram([binaryPath(), ...args], { ...options, env });
 }
 
 /** Runs a program to its end. */

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { newDataDir } from "../support/data-dir.ts";
 import { SECRET } from "../support/relays.ts";
 import { healthAt } from "./rig.ts";
 
@@ -17,7 +18,12 @@ export class Program implements AsyncDisposable {
   constructor(command: "serve" | "worker", flags: string[], start: readonly string[] = FROM_SOURCES) {
     this.#child = Bun.spawn([...start, command, ...flags], {
       // Nothing of the tests' own settings: a user's environment has none of them.
-      env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", WORKER_SECRET: SECRET },
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        HOME: process.env["HOME"] ?? "",
+        MODELRELAY_DATA_DIR: newDataDir(),
+        WORKER_SECRET: SECRET,
+      },
       stdio: ["ignore", "ignore", "pipe"],
     });
     this.exited = this.#child.exited;

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { healthAt } from "../faults/rig.ts";
 import { binaryPath } from "../support/binary.ts";
+import { newDataDir } from "../support/data-dir.ts";
 import { SECRET } from "../support/relays.ts";
 
 /** What a process holds of the machine. */
@@ -38,7 +39,12 @@ export class BinaryProgram implements AsyncDisposable {
   constructor(command: "serve" | "worker", flags: readonly string[]) {
     this.#child = Bun.spawn([binaryPath(), command, ...flags], {
       // Nothing of the tests' own settings: a user's environment has none of them.
-      env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", WORKER_SECRET: SECRET },
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        HOME: process.env["HOME"] ?? "",
+        MODELRELAY_DATA_DIR: newDataDir(),
+        WORKER_SECRET: SECRET,
+      },
       stdio: ["ignore", "ignore", "pipe"],
     });
     this.#url.promise.catch(() => {});

@@ -4,6 +4,7 @@ import type { ListenAddress, RelayConfig } from "../../src/server/config.ts";
 import { createRelayApp, startRelay } from "../../src/server/index.ts";
 import type { SocketSession } from "../../src/server/listener.ts";
 import { binaryPath } from "./binary.ts";
+import { newDataDir } from "./data-dir.ts";
 import { RawWorker, type LinkVersion } from "./raw-worker.ts";
 import { RawWorkerV2 } from "./raw-worker-v2.ts";
 
@@ -151,7 +152,12 @@ const builtBinary: RelayKind = {
     if (provider !== undefined) flags.push(`--provider=${provider}`);
     if (corsOrigin !== undefined) flags.push(`--cors-origin=${corsOrigin.join(",") || "none"}`);
     const child = Bun.spawn([binaryPath(), "serve", "--listen", "127.0.0.1:0", ...flags], {
-      env: { PATH: process.env["PATH"] ?? "", WORKER_SECRET: SECRET, HOME: process.env["HOME"] ?? "" },
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        WORKER_SECRET: SECRET,
+        HOME: process.env["HOME"] ?? "",
+        MODELRELAY_DATA_DIR: newDataDir(),
+      },
       stdin: "ignore",
       stdout: "ignore",
       stderr: "pipe",

@@ -1,0 +1,64 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+
+/** Where a running relay is, for commands on the same machine. */
+export interface RelayFile {
+  /** As a program on this machine reaches it. */
+  url: string;
+  pid: number;
+}
+
+const NAME = "relay.json";
+
+/**
+ * Tells commands where this relay is, until `remove` is called. Only the user of the process can read it.
+ * A relay that cannot write it runs all the same: commands then work on its database.
+ */
+export function writeRelayFile(dataDir: string, url: string, log: Log): { remove(): void } {
+  const path = join(dataDir, NAME);
+  const content: RelayFile = { url, pid: process.pid };
+  const unfinished = `${path}.${process.pid}`;
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    rmSync(unfinished, { force: true });
+    writeFileSync(unfinished, `${JSON.stringify(content)}\n`, { mode: 0o600, flag: "wx" });
+    renameSync(unfinished, path);
+  } catch (error) {
+    log.warn("Commands on this machine cannot find the relay", { file: path, reason: messageOf(error) });
+  }
+  return {
+    remove() {
+      // Another relay may have been started in the same directory since.
+      if (readRelayFile(dataDir)?.pid === process.pid) rmSync(path, { force: true });
+    },
+  };
+}
+
+/** Where a program on this machine reaches what listens on a host; `::` and `0.0.0.0` are every address. */
+export function localUrl(scheme: "http" | "https", host: string, port: number): string {
+  const reached = host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host;
+  return `${scheme}://${reached.includes(":") ? `[${reached}]` : reached}:${port}`;
+}
+
+/** @returns `undefined` if no relay runs here, as far as the file says and its process lives */
+export function readRelayFile(dataDir: string): RelayFile | undefined {
+  try {
+    const { url, pid } = JSON.parse(readFileSync(join(dataDir, NAME), "utf8")) as Partial<RelayFile>;
+    if (typeof url !== "string" || typeof pid !== "number") return undefined;
+    return isAlive(pid) ? { url, pid } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // It lives, and belongs to another user.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}

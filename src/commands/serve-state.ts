@@ -1,0 +1,30 @@
+import { systemClock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { KeyRing } from "../server/keys/key-ring.ts";
+import { openStore, type Store } from "../server/store/store.ts";
+import { startUsage, type Usage } from "../server/usage/index.ts";
+import type { ServeConfig } from "./serve-options.ts";
+
+/** What a relay keeps: its database, the keys in it, and what was used. */
+export interface ServeState extends AsyncDisposable {
+  store: Store;
+  ring: KeyRing;
+  /** The relay closes it when it ends. */
+  usage: Usage;
+}
+
+/** @throws {StoreError} if waiting for the database will not help */
+export async function openState(config: ServeConfig, log: Log): Promise<ServeState> {
+  const { dataDir, databaseUrl: url, keyCacheTtlMs: cacheTtlMs } = config;
+  const store = await openStore({ dataDir, url }, { clock: systemClock, log });
+  const ring = await KeyRing.open(store, { clock: systemClock, log, cacheTtlMs });
+  return {
+    store,
+    ring,
+    usage: startUsage({ store, dataDir, keepMs: config.usageRetentionMs, clock: systemClock, log }),
+    async [Symbol.asyncDispose]() {
+      await ring.close();
+      await store.close();
+    },
+  };
+}

@@ -1,0 +1,13 @@
+/** Lines of aligned columns; the first row is the head. */
+export function tableText(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "))
+    .map((line) => `${line.trimEnd()}\n`)
+    .join("");
+}
+
+/** `2026-11-21 20:10` in UTC. */
+export function timeText(iso: string | null, none: string): string {
+  return iso === null ? none : iso.slice(0, 16).replace("T", " ");
+}
