@@ -17,6 +17,7 @@ import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
 import { createMetrics } from "./metrics/index.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
+import type { StoreHealth } from "./store/store-health.ts";
 import { SilenceTicket } from "./stream-check.ts";
 import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
 import { createTrustedProxies } from "./trusted-proxy.ts";
@@ -38,6 +39,8 @@ export interface StartDependencies {
   adminRoutes?: readonly AdminRoute[];
   /** What keys have used, for their budgets. */
   usedTokens?: UsedTokens;
+  /** Whether the database serves; absent where there is none. */
+  storeHealth?: () => StoreHealth;
 }
 
 /** A relay without its port: requests and worker sockets are handed to it. */
@@ -77,10 +80,11 @@ export function createRelayApp(
     ring,
     adminRoutes: routes = [],
     usedTokens,
+    storeHealth,
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
-  const metrics = createMetrics({ relay, clock, certificates });
+  const metrics = createMetrics({ relay, clock, certificates, storeHealth });
   const metricsAccess: MetricsAccess = {
     open: config.openMetrics ?? false,
     tokens: [config.metricsToken, config.adminToken].filter((token) => token !== undefined),

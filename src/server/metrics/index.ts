@@ -2,11 +2,12 @@ import type { Clock } from "../../base/clock.ts";
 import type { CertificateReport } from "../../tls/source.ts";
 import type { Relay } from "../relay.ts";
 import type { RecordSink } from "../request-record.ts";
+import type { StoreHealth } from "../store/store-health.ts";
 import type { SessionEvents } from "../worker-session.ts";
 import { Exposition, type Format } from "./exposition.ts";
 import { LoopLagMeter, type LoopLag } from "./loop-lag.ts";
 import { countOpenFiles, ProcessMetrics } from "./process-metrics.ts";
-import { writeCertificates, writeRelay } from "./relay-gauges.ts";
+import { writeCertificates, writeRelay, writeStore } from "./relay-gauges.ts";
 import { RequestMetrics } from "./request-metrics.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
 
@@ -24,9 +25,11 @@ export interface MetricsParts {
   relay: Relay;
   clock: Clock;
   certificates: () => readonly CertificateReport[];
+  /** Absent where there is no database. */
+  storeHealth?: (() => StoreHealth) | undefined;
 }
 
-export function createMetrics({ relay, clock, certificates }: MetricsParts): Metrics {
+export function createMetrics({ relay, clock, certificates, storeHealth }: MetricsParts): Metrics {
   const { registry } = relay.core;
   const requests = new RequestMetrics({
     wasOffered: (model) => registry.wasOffered(model),
@@ -48,6 +51,7 @@ export function createMetrics({ relay, clock, certificates }: MetricsParts): Met
       requests.write(out);
       writeRelay(out, relay);
       workers.write(out, clock.now());
+      writeStore(out, storeHealth?.());
       writeCertificates(out, certificates(), clock.wall());
       writeLag(out, lag.read(clock.now()));
       ownProcess.write(out, openFiles);

@@ -1,5 +1,7 @@
 import type { CertificateReport } from "../../tls/source.ts";
 import type { Relay } from "../relay.ts";
+import { PRIORITIES } from "../core/priority.ts";
+import type { StoreHealth } from "../store/store-health.ts";
 import { labelText, type Exposition } from "./exposition.ts";
 
 const DAY_MS = 86_400_000;
@@ -9,7 +11,9 @@ const MAX_NAMES = 200;
 /** How the relay stands at this moment. */
 export function writeRelay(out: Exposition, relay: Relay): void {
   const { core, budget, config } = relay;
-  out.single("modelrelay_queue_length", "gauge", "Requests that wait for a worker", core.queueLength);
+  out.family("modelrelay_queue_length", "gauge", "Requests that wait for a worker, by their priority");
+  const queued = core.queuedByPriority;
+  for (const priority of PRIORITIES) out.sample(labelText({ priority }), queued[priority]);
   out.single(
     "modelrelay_queue_limit",
     "gauge",
@@ -36,6 +40,17 @@ export function writeRelay(out: Exposition, relay: Relay): void {
     core.registry.models().length,
   );
   out.single("modelrelay_draining", "gauge", "1 while the relay is shutting down", Number(core.draining));
+}
+
+/** Whether the database serves. */
+export function writeStore(out: Exposition, health: StoreHealth | undefined): void {
+  if (health === undefined) return;
+  out.single(
+    "modelrelay_database_up",
+    "gauge",
+    "1 while the database serves; 0 while keys come from memory and usage waits on disk",
+    Number(health.ok),
+  );
 }
 
 /** The relay's own certificates, by each of their names. */

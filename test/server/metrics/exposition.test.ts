@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Exposition, formatFor, labelText } from "../../../src/server/metrics/exposition.ts";
 import { Histogram } from "../../../src/server/metrics/histogram.ts";
-import { writeCertificates } from "../../../src/server/metrics/relay-gauges.ts";
+import { writeCertificates, writeStore } from "../../../src/server/metrics/relay-gauges.ts";
 import { parseSamples } from "./samples.ts";
 
 describe("Exposition", () => {
@@ -68,6 +68,18 @@ describe("Exposition", () => {
     ["application/openmetrics-text;q=0.05", "openmetrics"],
   ] as const)("for a scraper that accepts %p is %s", (accept, format) => {
     expect(formatFor(accept)).toBe(format);
+  });
+});
+
+describe("Metrics of the database", () => {
+  test.each([
+    [{ ok: true, since: 1, reason: "", code: undefined }, { modelrelay_database_up: 1 }],
+    [{ ok: false, since: 1, reason: "full", code: undefined }, { modelrelay_database_up: 0 }],
+    [undefined, {}],
+  ])("for %p are %p", (health, expected) => {
+    const out = new Exposition("prometheus");
+    writeStore(out, health);
+    expect(Object.fromEntries(parseSamples(out.end()))).toEqual(expected as Record<string, number>);
   });
 });
 

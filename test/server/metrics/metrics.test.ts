@@ -84,7 +84,10 @@ describe("Metrics", () => {
     const running = chat(rig, { model: "m", stream: true }, { signal: streaming.signal });
     const exchange = await rig.backend.next();
     const queued = chat(rig, { model: "m" }, { signal: waiting.signal }).catch(() => undefined);
-    const full = await scrapeUntil(rig.url, (samples) => samples.get("modelrelay_queue_length") === 1);
+    const full = await scrapeUntil(
+      rig.url,
+      (samples) => samples.get('modelrelay_queue_length{priority="normal"}') === 1,
+    );
     expect(full.get("modelrelay_requests_in_flight")).toBe(1);
     expect(full.get('modelrelay_worker_in_flight{worker="rig"}')).toBe(1);
     expect(full.get("modelrelay_bytes_held")).toBeGreaterThan(0);
