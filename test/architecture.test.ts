@@ -65,6 +65,18 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp; why: string }[] = 
     why: "time comes from a Clock, so that tests can move it",
   },
   {
+    what: "SQL",
+    pattern: /from "bun:sqlite"|\bnew (Bun\.)?SQL\(/,
+    files: /^server\/store\/(sqlite|postgres)-database\.ts$/,
+    why: "the store owns the database, and works with it in a thread of its own",
+  },
+  {
+    what: "new Worker",
+    pattern: /new Worker\(/,
+    files: /^server\/store\/thread\.ts$/,
+    why: "a thread is an entry point that the build has to know",
+  },
+  {
     what: "acme-client",
     pattern: /from "acme-client"/,
     files: /^tls\/acme\/session\.ts$/,
