@@ -6,6 +6,7 @@ import { defineOptions, type Config } from "./options.ts";
 import { configOption, dataDirOption, logFormatOption, logLevelOption } from "./shared-options.ts";
 import type { Reading } from "./read-config.ts";
 import { checkTls, tlsModeOf, tlsOptions } from "./tls-options.ts";
+import { traceOptions } from "./trace-options.ts";
 import {
   duration,
   integer,
@@ -182,6 +183,7 @@ export const serveOptions = defineOptions({
   },
   dataDir: dataDirOption,
   databaseUrl: databaseUrlOption,
+  ...traceOptions,
   logLevel: { ...logLevelOption, reload: true },
   logFormat: logFormatOption,
   config: configOption("serve"),

@@ -14,6 +14,7 @@ import { openState, type ServeState } from "./serve-state.ts";
 import { stopRequested } from "./signals.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
 import { tlsModeOf, type TlsMode } from "./tls-options.ts";
+import { tracingOf } from "./trace-options.ts";
 
 type ServeTable = typeof serveOptions;
 
@@ -46,7 +47,13 @@ async function startPlain(
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
   const relay = startRelay(
-    { ...config, ...secrets, limits: limitsOf(config, isPublic(config)), openMetrics: opensMetrics(config) },
+    {
+      ...config,
+      ...secrets,
+      limits: limitsOf(config, isPublic(config)),
+      openMetrics: opensMetrics(config),
+      tracing: tracingOf(config),
+    },
     { clock: systemClock, log, ring: state.ring },
   );
   log.info("The relay listens", { url: relay.url });
@@ -81,6 +88,7 @@ async function startTls(
       listen,
       limits: limitsOf(config, isPublic(config)),
       openMetrics: opensMetrics(config),
+      tracing: tracingOf(config),
     },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
     { clock: systemClock, log, ring: state.ring },

@@ -17,6 +17,7 @@ import { modelRefusal } from "./model-access.ts";
 import type { Relay } from "./relay.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { RequestTarget } from "./request-target.ts";
+import { passTraceOn } from "./trace/request-trace.ts";
 import { AnswerUsage } from "./usage/answer-usage.ts";
 import { askForUsage, mustBeAsked, type AskingBody } from "./usage/ask-usage.ts";
 
@@ -98,6 +99,8 @@ export async function relayRequest(
 
   // Some backends, llama-cpp-python among them, answer 400 to an id that is no UUID.
   const backendId = clientId !== id && UUID.test(clientId) ? clientId : id;
+  const fieldsForBackend = clientHeaders(headers, backendId, isOurs);
+  if (record.trace !== undefined) passTraceOn(record.trace, fieldsForBackend);
   const asking = fields.streaming && mustBeAsked(method, target.path) ? askWithin(relay, body) : undefined;
   const sent = asking?.body ?? body;
   const exchange = new Exchange(
@@ -107,7 +110,7 @@ export async function relayRequest(
       method,
       path: target.path + target.query,
       streaming: fields.streaming,
-      headers: clientHeaders(headers, backendId, isOurs),
+      headers: fieldsForBackend,
       body: sent,
     },
     dialect,

@@ -1,5 +1,7 @@
 import type { OwnLimits } from "./limits/request-limits.ts";
 
+import type { TracingConfig } from "./trace/tracing.ts";
+
 /** Where `serve` listens. */
 export interface ListenAddress {
   host: string;
@@ -48,4 +50,6 @@ export interface RelayConfig extends ReloadableConfig {
   maxInflightBytes: number;
   /** Bytes held for one client that does not read. */
   maxResponseBuffer: number;
+  /** Where traces of requests go; absent for nowhere. */
+  tracing?: TracingConfig | undefined;
 }

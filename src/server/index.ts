@@ -20,6 +20,7 @@ import { createRoutes, type Handler } from "./routes.ts";
 import type { StoreHealth } from "./store/store-health.ts";
 import { SilenceTicket } from "./stream-check.ts";
 import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
+import { createTracing } from "./trace/tracing.ts";
 import { createTrustedProxies } from "./trusted-proxy.ts";
 import { WorkerAdmission } from "./worker-admission.ts";
 import type { WorkerTicket } from "./worker-connect.ts";
@@ -49,6 +50,8 @@ export interface RelayApp {
   request: Handler;
   worker(ticket: WorkerTicket, socket: WorkerSocket): SocketSession;
   reload(changed: Partial<ReloadableConfig>): void;
+  /** Lets go of what was kept of requests that have ended, within so many ms. */
+  finish(limitMs: number): Promise<void>;
 }
 
 /** A relay that is reachable. */
@@ -115,8 +118,15 @@ export function createRelayApp(
       ? undefined
       : createAdmin({ token: adminToken, relay, ring, routes, clock, log });
   const proxies = createTrustedProxies(config.trustedProxy);
+  const tracing = config.tracing && createTracing(config.tracing, { clock, log, random });
   const limits = new RequestLimits({ clock, log, limits: config.limits, usedTokens });
-  const sinks = [limits.ended, accessLog(log), metrics.ended, ...(admin === undefined ? [] : [admin.ended])];
+  const sinks = [
+    limits.ended,
+    accessLog(log),
+    metrics.ended,
+    ...(admin === undefined ? [] : [admin.ended]),
+    ...(tracing === undefined ? [] : [tracing.ended]),
+  ];
   let cors = new CorsPolicy(config.corsOrigin);
 
   const addressOf = (request: Request, connection: Connection) =>
@@ -133,6 +143,7 @@ export function createRelayApp(
     connectWorker: createWorkerDoor({ admission, addressOf, log }),
     admin: admin?.request,
     certificates,
+    tracing,
     metrics: (request) => metricsResponse(metrics, metricsAccess, request),
     ended(record) {
       for (const sink of sinks) sink(record);
@@ -148,6 +159,7 @@ export function createRelayApp(
       cors = new CorsPolicy(relay.config.corsOrigin);
       limits.configure(relay.config.limits);
     },
+    finish: async (limitMs) => tracing?.finish(limitMs),
   };
 }
 
@@ -237,6 +249,7 @@ function runBehind(doors: readonly Door[], app: RelayApp, clock: Clock): Running
       if (everybodyLeft || relay.budget.held === 0 || clock.now() >= deadline) break;
     }
     await stopDoors();
+    await app.finish(FINISH_MS);
   }
 
   const stopDoors = () => Promise.all(doors.map((door) => door.stop()));
@@ -248,12 +261,15 @@ function runBehind(doors: readonly Door[], app: RelayApp, clock: Clock): Running
     stop: async () => {
       await relay.drain(0);
       await stopDoors();
+      await app.finish(0);
     },
   };
 }
 
 /** Time that answers which are complete get to leave, in ms. */
 const LINGER_MS = 1_000;
+/** Time that what is kept of ended requests gets to leave, in ms. */
+const FINISH_MS = 2_000;
 
 function urlHost(host: string): string {
   if (host === "0.0.0.0" || host === "::" || host === "") return "127.0.0.1";

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import type { RequestTrace } from "./trace/request-trace.ts";
 import type { Client } from "./client.ts";
 
 export const OUTCOMES = ["complete", "refused", "failed", "cancelled"] as const;
@@ -71,6 +72,8 @@ export class RequestRecord implements Arrival {
   lastChunkAt = 0;
   longestGapMs = 0;
   endedAt = 0;
+  /** `undefined` where traces are not exported. */
+  trace: RequestTrace | undefined;
   /** Status that the client was given; 499 if it left before it was given one. */
   status = 499;
   outcome: Outcome | undefined;

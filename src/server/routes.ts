@@ -20,6 +20,7 @@ import { RequestRecord, type RecordSink } from "./request-record.ts";
 import { requestTarget, type RequestTarget } from "./request-target.ts";
 import { health, readiness } from "./status.ts";
 import { createStreamCheck } from "./stream-check.ts";
+import type { Tracing } from "./trace/tracing.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -61,6 +62,8 @@ export interface RoutesOptions {
   certificates: () => readonly CertificateReport[];
   /** Answers `GET /metrics`. */
   metrics: (request: Request) => Promise<Response | ClientError>;
+  /** Finds the trace of each request to an API; `undefined` where traces are not exported. */
+  tracing: Tracing | undefined;
   /** Takes the record of each request to an API. */
   ended: RecordSink;
 }
@@ -100,6 +103,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         if (request.method === "OPTIONS") return cors.preflight(request);
         const { path } = target;
         record = new RequestRecord({ id: own, clientId, method: request.method, path }, clock, ended);
+        record.trace = options.tracing?.begin(request, own);
         const client = options.clients.admit(request.headers, () => options.addressOf(request, connection));
         if ("status" in client) return cors.allow(request, refused(record, client, dialect));
         record.client = client;

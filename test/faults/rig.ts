@@ -1,6 +1,7 @@
 import { systemClock, type Clock } from "../../src/base/clock.ts";
 import { silentLog, type Log } from "../../src/base/log.ts";
 import { startRelay, type RunningRelay } from "../../src/server/index.ts";
+import type { TracingConfig } from "../../src/server/trace/tracing.ts";
 import {
   startWorker,
   type RunningWorker,
@@ -21,6 +22,7 @@ export interface Between {
 export interface RigOptions {
   relay?: RelaySettings & {
     apiKey?: string;
+    tracing?: TracingConfig;
     openMetrics?: boolean;
     metricsToken?: string;
     adminToken?: string;

@@ -11,7 +11,9 @@ export interface Part {
   source:
     | { kind: "apt"; packages: string[] }
     | { kind: "venv"; dir: string; requirements: string }
-    | { kind: "go"; dir: string; module: string; version: string };
+    | { kind: "go"; dir: string; module: string; version: string }
+    /** A main package of the tests' own; `sources` is its folder. */
+    | { kind: "go-sources"; dir: string; sources: string };
   /** Command for a person, shown where a test is skipped for want of it. */
   install: string;
 }
@@ -88,6 +90,17 @@ function goProgram(part: string, module: string, version: string): Part {
   };
 }
 
+/** A program whose main file stands beside this one, and whose dependencies its `go.sum` pins. */
+function ownGoProgram(part: string, version: string): Part {
+  const dir = join(cacheDir, `${part}-${version}`);
+  const path = join(dir, part);
+  return {
+    find: () => (existsSync(path) ? path : undefined),
+    source: { kind: "go-sources", dir, sources: join(import.meta.dir, part) },
+    install: `npm run parts ${part}`,
+  };
+}
+
 /** Every part. A new one is an entry here. */
 export const PARTS = {
   /** What users paste requests for. */
@@ -116,6 +129,8 @@ export const PARTS = {
   sslyze: pythonEnvironment("sslyze", join(import.meta.dir, "sslyze-requirements.txt")),
   /** A client of HTTP/3 that shares no code with Bun's. */
   aioquic: pythonEnvironment("aioquic", join(import.meta.dir, "aioquic-requirements.txt")),
+  /** OpenTelemetry's collector, with its own receiver. */
+  collector: ownGoProgram("collector", "v0.150.0"),
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
   llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
 } satisfies Record<string, Part>;
