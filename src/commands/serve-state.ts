@@ -1,6 +1,7 @@
 import { systemClock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { KeyRing } from "../server/keys/key-ring.ts";
+import type { StoreHealth } from "../server/store/store-health.ts";
 import { openStore, type Store } from "../server/store/store.ts";
 import { startUsage, type Usage } from "../server/usage/index.ts";
 import type { ServeConfig } from "./serve-options.ts";
@@ -9,6 +10,7 @@ import type { ServeConfig } from "./serve-options.ts";
 export interface ServeState extends AsyncDisposable {
   store: Store;
   ring: KeyRing;
+  storeHealth: () => StoreHealth;
   /** The relay closes it when it ends. */
   usage: Usage;
 }
@@ -21,6 +23,7 @@ export async function openState(config: ServeConfig, log: Log): Promise<ServeSta
   return {
     store,
     ring,
+    storeHealth: () => store.health(),
     usage: startUsage({ store, dataDir, keepMs: config.usageRetentionMs, clock: systemClock, log }),
     async [Symbol.asyncDispose]() {
       await ring.close();

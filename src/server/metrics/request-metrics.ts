@@ -1,4 +1,4 @@
-import type { Outcome, RequestRecord } from "../request-record.ts";
+import { OUTCOMES, type Outcome, type RequestRecord, type TokenUse } from "../request-record.ts";
 import { Counts } from "./counts.ts";
 import { labelText, type Exposition } from "./exposition.ts";
 import { ANSWER_TIMES, GAP_TIMES, Histogram } from "./histogram.ts";
@@ -18,8 +18,6 @@ export const MAX_MODEL_LABELS = 100;
 export const MAX_REQUEST_SERIES = 2_000;
 /** Reasons of one kind with a series of their own. */
 const MAX_REASONS = 60;
-
-const OUTCOMES: readonly Outcome[] = ["complete", "refused", "failed", "cancelled"];
 
 /** What a worker can say of a failure is its own affair: of these the relay knows what they mean. */
 const FAILURES = new Set([
@@ -50,6 +48,20 @@ class ModelSeries {
   readonly longestGap = new Histogram(GAP_TIMES);
   bytesIn = 0;
   bytesOut = 0;
+  readonly reported = new TokenSums();
+  readonly estimated = new TokenSums();
+}
+
+class TokenSums {
+  prompt = 0;
+  completion = 0;
+  cached = 0;
+
+  add({ prompt, completion, cached }: TokenUse): void {
+    this.prompt += prompt;
+    this.completion += completion;
+    this.cached += cached;
+  }
 }
 
 /** Knows models by their names, of which a client can invent as many as it likes. */
@@ -82,6 +94,8 @@ export class RequestMetrics {
     this.#count(series, code + OUTCOMES.indexOf(outcome));
     series.bytesIn += record.bytesIn;
     series.bytesOut += record.bytesOut;
+    const { tokens } = record;
+    if (tokens !== undefined) (tokens.estimated ? series.estimated : series.reported).add(tokens);
     if (outcome !== "complete") this.#endedBadly(record, outcome);
     if (queuedAt === undefined) return;
     const left = dispatchedAt ?? (outcome === "cancelled" || WAITED.has(record.reason) ? endedAt : undefined);
@@ -145,6 +159,15 @@ export class RequestMetrics {
       "Bytes of the bodies of ended answers, from backends",
     );
     for (const { labels, series } of models) out.sample(labels, series.bytesOut);
+    for (const [name, help, of] of TOKENS) {
+      out.family(name, "counter", help);
+      for (const { labels, series } of models) {
+        for (const source of ["reported", "estimated"] as const) {
+          const sum = of(series[source]);
+          if (sum > 0) out.sample(`${labels},${labelText({ source })}`, sum);
+        }
+      }
+    }
     out.family(
       "modelrelay_model_workers",
       "gauge",
@@ -214,6 +237,24 @@ export class RequestMetrics {
 
 /** Refusals of requests that have waited in the queue. */
 const WAITED = new Set(["queue_timeout", "request_timeout"]);
+
+const TOKENS: [name: string, help: string, of: (sums: TokenSums) => number][] = [
+  [
+    "modelrelay_prompt_tokens_total",
+    "Tokens of prompts, as the backend reported them or as estimated where it reported none",
+    ({ prompt }) => prompt,
+  ],
+  [
+    "modelrelay_completion_tokens_total",
+    "Tokens of answers, as the backend reported them or as estimated where it reported none",
+    ({ completion }) => completion,
+  ],
+  [
+    "modelrelay_cached_tokens_total",
+    "Of the prompts' tokens, those that the backend had already",
+    ({ cached }) => cached,
+  ],
+];
 
 const HISTOGRAMS: [name: string, help: string, of: (series: ModelSeries) => Histogram][] = [
   [

@@ -4,7 +4,7 @@ import { createRelayApp } from "../../../src/server/index.ts";
 import { createMetrics, type Metrics } from "../../../src/server/metrics/index.ts";
 import { GONE_AFTER_MS, MAX_WORKER_LABELS } from "../../../src/server/metrics/worker-metrics.ts";
 import { Relay } from "../../../src/server/relay.ts";
-import { RequestRecord, type Outcome } from "../../../src/server/request-record.ts";
+import { RequestRecord, type Outcome, type TokenUse } from "../../../src/server/request-record.ts";
 import type { SessionEvents, WorkerSession } from "../../../src/server/worker-session.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { relayConfig } from "../../support/relays.ts";
@@ -21,6 +21,7 @@ interface Ended {
   outcome?: Outcome;
   reason?: string;
   worker?: string;
+  tokens?: TokenUse;
 }
 
 interface Rig {
@@ -76,8 +77,8 @@ function start(): Rig {
     },
     ended({ path = "/v1/chat/completions", method = "POST", model = "", ...rest }) {
       const record = new RequestRecord({ id: "i", clientId: "c", method, path }, clock, metrics.ended);
-      const { status = 200, outcome = "complete", reason = "", worker } = rest;
-      Object.assign(record, { model, status, worker, queuedAt: 1, dispatchedAt: 2, firstByteAt: 3 });
+      const { status = 200, outcome = "complete", reason = "", worker, tokens } = rest;
+      Object.assign(record, { model, status, worker, tokens, queuedAt: 1, dispatchedAt: 2, firstByteAt: 3 });
       record.settle(outcome, reason);
       record.end();
     },
@@ -202,6 +203,28 @@ describe("Metrics of a request", () => {
       "stream_longest_gap",
     ].map((name) => seen.get(`modelrelay_${name}_seconds_sum{model="m"}`));
     expect(sums).toEqual([0.5, 2, 4, 0.02, 0.04]);
+  });
+
+  test("add up its tokens, apart by whether the backend reported them", async () => {
+    const { joined, ended, samples } = start();
+    joined("box", ["m"]);
+    const tokens = { prompt: 10, completion: 3, cached: 4, estimated: false };
+    ended({ model: "m", tokens });
+    ended({ model: "m", tokens });
+    ended({ model: "m", tokens: { prompt: 7, completion: 1, cached: 0, estimated: true } });
+    ended({ model: "m" });
+    const seen = await samples();
+    expect({
+      ...family(seen, "modelrelay_prompt_tokens_total"),
+      ...family(seen, "modelrelay_completion_tokens_total"),
+      ...family(seen, "modelrelay_cached_tokens_total"),
+    }).toEqual({
+      'modelrelay_prompt_tokens_total{model="m",source="reported"}': 20,
+      'modelrelay_prompt_tokens_total{model="m",source="estimated"}': 7,
+      'modelrelay_completion_tokens_total{model="m",source="reported"}': 6,
+      'modelrelay_completion_tokens_total{model="m",source="estimated"}': 1,
+      'modelrelay_cached_tokens_total{model="m",source="reported"}': 8,
+    });
   });
 
   test("give a status that is seldom as its class", async () => {

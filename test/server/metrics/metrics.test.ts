@@ -23,14 +23,18 @@ describe("Metrics", () => {
     await using rig = await openRig();
     const body = { model: "m", messages: [] };
     const answer = chat(rig, body);
-    (await rig.backend.next()).answer(200, { fine: true });
+    const usage = { prompt_tokens: 7, completion_tokens: 5, prompt_tokens_details: { cached_tokens: 2 } };
+    const text = JSON.stringify({ usage });
+    (await rig.backend.next()).answer(200, text);
     await (await answer).text();
     const samples = await scrape(rig.url);
     expect(family(samples, "modelrelay_requests_total")).toEqual({
       [`modelrelay_requests_total{${CHAT},status="200",outcome="complete"}`]: 1,
     });
     expect(samples.get('modelrelay_request_body_bytes_total{model="m"}')).toBe(JSON.stringify(body).length);
-    expect(samples.get('modelrelay_response_body_bytes_total{model="m"}')).toBe(13);
+    expect(samples.get('modelrelay_response_body_bytes_total{model="m"}')).toBe(text.length);
+    for (const [name, count] of [["prompt", 7] as const, ["completion", 5] as const, ["cached", 2] as const])
+      expect(samples.get(`modelrelay_${name}_tokens_total{model="m",source="reported"}`)).toBe(count);
     for (const name of ["queue_wait", "first_byte", "request_duration"])
       expect(samples.get(`modelrelay_${name}_seconds_count{model="m"}`)).toBe(1);
     const first = samples.get('modelrelay_first_byte_seconds_sum{model="m"}') ?? 0;

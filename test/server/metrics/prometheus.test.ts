@@ -32,7 +32,9 @@ function chat(rig: Rig, body: object, init: RequestInit = {}): Promise<Response>
 /** One request of each kind: answered, streamed, failed, refused and left. */
 async function traffic(rig: Rig): Promise<void> {
   const plain = chat(rig, { model: "m" });
-  (await rig.backend.next()).answer(200, { usage: { prompt_tokens: 7, completion_tokens: 5 } });
+  (await rig.backend.next()).answer(200, {
+    usage: { prompt_tokens: 7, completion_tokens: 5, prompt_tokens_details: { cached_tokens: 2 } },
+  });
   await (await plain).text();
 
   const streamed = chat(rig, { model: "m", stream: true });
