@@ -1,6 +1,7 @@
 import { systemClock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { KeyRing } from "../server/keys/key-ring.ts";
+import type { UsedTokens } from "../server/limits/request-limits.ts";
 import type { StoreHealth } from "../server/store/store-health.ts";
 import { openStore, type Store } from "../server/store/store.ts";
 import { startUsage, type Usage } from "../server/usage/index.ts";
@@ -11,7 +12,7 @@ export interface ServeState extends AsyncDisposable {
   store: Store;
   ring: KeyRing;
   storeHealth: () => StoreHealth;
-  /** The relay closes it when it ends. */
+  usedTokens: UsedTokens;
   usage: Usage;
 }
 
@@ -20,12 +21,21 @@ export async function openState(config: ServeConfig, log: Log): Promise<ServeSta
   const { dataDir, databaseUrl: url, keyCacheTtlMs: cacheTtlMs } = config;
   const store = await openStore({ dataDir, url }, { clock: systemClock, log });
   const ring = await KeyRing.open(store, { clock: systemClock, log, cacheTtlMs });
+  const usage = startUsage({ store, dataDir, keepMs: config.usageRetentionMs, clock: systemClock, log });
+  let closing = false;
   return {
     store,
     ring,
     storeHealth: () => store.health(),
-    usage: startUsage({ store, dataDir, keepMs: config.usageRetentionMs, clock: systemClock, log }),
+    usedTokens: (since) =>
+      store.tokensByKey(since).catch((error: unknown) => {
+        if (closing) return new Map();
+        throw error;
+      }),
+    usage,
     async [Symbol.asyncDispose]() {
+      closing = true;
+      await usage.close();
       await ring.close();
       await store.close();
     },

@@ -54,7 +54,7 @@ async function startPlain(
       openMetrics: opensMetrics(config),
       tracing: tracingOf(config),
     },
-    { clock: systemClock, log, ring: state.ring },
+    { clock: systemClock, log, ...state },
   );
   log.info("The relay listens", { url: relay.url });
   reachable(relay.url);
@@ -91,7 +91,7 @@ async function startTls(
       tracing: tracingOf(config),
     },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
-    { clock: systemClock, log, ring: state.ring },
+    { clock: systemClock, log, ...state },
   );
   if (relay.plainUrl !== undefined) {
     log.info("The relay listens", { url: relay.plainUrl });

@@ -22,6 +22,7 @@ import { SilenceTicket } from "./stream-check.ts";
 import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
 import { createTracing } from "./trace/tracing.ts";
 import { createTrustedProxies } from "./trusted-proxy.ts";
+import type { Usage } from "./usage/index.ts";
 import { WorkerAdmission } from "./worker-admission.ts";
 import type { WorkerTicket } from "./worker-connect.ts";
 import { createWorkerDoor } from "./worker-door.ts";
@@ -42,6 +43,8 @@ export interface StartDependencies {
   usedTokens?: UsedTokens;
   /** Whether the database serves; absent where there is none. */
   storeHealth?: () => StoreHealth;
+  /** Keeps a record of each request; closed with the relay. */
+  usage?: Usage;
 }
 
 /** A relay without its port: requests and worker sockets are handed to it. */
@@ -84,14 +87,11 @@ export function createRelayApp(
     adminRoutes: routes = [],
     usedTokens,
     storeHealth,
+    usage,
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
   const metrics = createMetrics({ relay, clock, certificates, storeHealth });
-  const metricsAccess: MetricsAccess = {
-    open: config.openMetrics ?? false,
-    tokens: [config.metricsToken, config.adminToken].filter((token) => token !== undefined),
-  };
   const admission = new WorkerAdmission(config.workerSecret, clock, ring);
   const acceptor = new LinkAcceptor({
     clock,
@@ -116,7 +116,14 @@ export function createRelayApp(
   const admin =
     adminToken === undefined || ring === undefined
       ? undefined
-      : createAdmin({ token: adminToken, relay, ring, routes, clock, log });
+      : createAdmin({
+          token: adminToken,
+          relay,
+          ring,
+          routes: [...routes, ...(usage?.routes ?? [])],
+          clock,
+          log,
+        });
   const proxies = createTrustedProxies(config.trustedProxy);
   const tracing = config.tracing && createTracing(config.tracing, { clock, log, random });
   const limits = new RequestLimits({ clock, log, limits: config.limits, usedTokens });
@@ -126,11 +133,16 @@ export function createRelayApp(
     metrics.ended,
     ...(admin === undefined ? [] : [admin.ended]),
     ...(tracing === undefined ? [] : [tracing.ended]),
+    ...(usage === undefined ? [] : [usage.ended]),
   ];
   let cors = new CorsPolicy(config.corsOrigin);
 
   const addressOf = (request: Request, connection: Connection) =>
     proxies.clientAddress(connection.address, request.headers);
+  const metricsAccess: MetricsAccess = {
+    open: config.openMetrics ?? false,
+    tokens: [config.metricsToken, config.adminToken].filter((token) => token !== undefined),
+  };
   const handle = createRoutes({
     relay,
     clock,
@@ -144,6 +156,7 @@ export function createRelayApp(
     admin: admin?.request,
     certificates,
     tracing,
+    warnings: () => usage?.warnings() ?? [],
     metrics: (request) => metricsResponse(metrics, metricsAccess, request),
     ended(record) {
       for (const sink of sinks) sink(record);
@@ -159,7 +172,9 @@ export function createRelayApp(
       cors = new CorsPolicy(relay.config.corsOrigin);
       limits.configure(relay.config.limits);
     },
-    finish: async (limitMs) => tracing?.finish(limitMs),
+    finish: async (limitMs) => {
+      await Promise.all([tracing?.finish(limitMs), usage?.close()]);
+    },
   };
 }
 

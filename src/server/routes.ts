@@ -60,6 +60,8 @@ export interface RoutesOptions {
   admin?: AdminApi | undefined;
   /** What is known of the relay's own certificates; none without TLS. */
   certificates: () => readonly CertificateReport[];
+  /** What operators have to know beside what the relay's own state tells. */
+  warnings: () => readonly string[];
   /** Answers `GET /metrics`. */
   metrics: (request: Request) => Promise<Response | ClientError>;
   /** Finds the trace of each request to an API; `undefined` where traces are not exported. */
@@ -170,7 +172,7 @@ export function createRoutes(options: RoutesOptions): Handler {
       case "/livez":
         return { body: { status: "ok" }, status: 200 };
       case "/readyz": {
-        const body = readiness(relay, options.certificates(), clock.wall());
+        const body = readiness(relay, options.certificates(), clock.wall(), options.warnings());
         return { body, status: body.ready ? 200 : 503 };
       }
       default:
@@ -186,10 +188,6 @@ function decodePath(text: string): string {
   } catch {
     return text;
   }
-}
-
-function isReading({ method }: Request): boolean {
-  return method === "GET" || method === "HEAD";
 }
 
 function listOfModels(
@@ -213,6 +211,10 @@ function oneModel(
   if (offered.includes(id)) return json(request, modelEntry(id, dialect), idHeaders(dialect, clientId));
   const error = modelRefusal(client, id) ?? refusalError({ code: "model_not_found", model: id, offered }, id);
   return refuse(error, dialect, clientId);
+}
+
+function isReading({ method }: Request): boolean {
+  return method === "GET" || method === "HEAD";
 }
 
 function isApi(path: string): boolean {

@@ -2,6 +2,7 @@ import { systemClock, type Clock } from "../../src/base/clock.ts";
 import { silentLog, type Log } from "../../src/base/log.ts";
 import { startRelay, type RunningRelay } from "../../src/server/index.ts";
 import type { TracingConfig } from "../../src/server/trace/tracing.ts";
+import type { Usage } from "../../src/server/usage/index.ts";
 import {
   startWorker,
   type RunningWorker,
@@ -30,6 +31,7 @@ export interface RigOptions {
   worker?: Partial<WorkerConfig>;
   relayClock?: Clock;
   relayLog?: Log;
+  usage?: Usage;
   workerClock?: Clock;
   client?: Between;
   link?: Between;
@@ -62,6 +64,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const relay = startRelay(relayConfig(options.relay ?? {}), {
     clock: options.relayClock ?? systemClock,
     log: options.relayLog ?? silentLog,
+    ...(options.usage && { usage: options.usage }),
   });
   stack.defer(() => relay.stop());
   const clientProxy = stack.use(await startCuttingProxy({ target: relay.port, ...options.client }));

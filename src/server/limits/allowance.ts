@@ -2,7 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { ClientError } from "../client-error.ts";
 import type { RequestRecord } from "../request-record.ts";
 import type { Moment } from "./account.ts";
-import { answerTokens, needOf } from "./estimate.ts";
+import { needOf } from "./estimate.ts";
 import type { Limiter, Reservation } from "./limiter.ts";
 import { limitError } from "./refusal.ts";
 
@@ -11,7 +11,6 @@ export class Allowance {
   readonly #limiter: Limiter;
   readonly #clock: Clock;
   readonly #reservation: Reservation;
-  #promptTokens = 0;
 
   constructor(limiter: Limiter, clock: Clock, reservation: Reservation) {
     this.#limiter = limiter;
@@ -30,24 +29,20 @@ export class Allowance {
     body: Uint8Array<ArrayBuffer>,
     longestAnswer: number | undefined,
   ): ClientError | undefined {
-    const estimate = needOf(record.method, record.path, contentType, body, longestAnswer);
-    this.#promptTokens = estimate.prompt;
-    const refusal = this.#limiter.adjust(this.#reservation, estimate, momentOf(this.#clock));
+    const need = needOf(record.method, record.path, contentType, body, longestAnswer);
+    const refusal = this.#limiter.adjust(this.#reservation, need, momentOf(this.#clock));
     return refusal && limitError(refusal);
   }
 
   /** The request has ended: takes what it has cost, and gives the rest back. */
   settle(record: RequestRecord): void {
-    this.#limiter.settle(this.#reservation, this.#tokensOf(record), momentOf(this.#clock));
-  }
-
-  /** What no backend has seen costs nothing; what a client has left in the middle costs what was made. */
-  #tokensOf(record: RequestRecord): number {
-    const unseen = record.dispatchedAt === undefined;
-    if (unseen || (record.outcome !== "complete" && record.firstByteAt === undefined)) return 0;
-    return this.#promptTokens + answerTokens(record.bytesOut, record.streaming);
+    const { prompt, completion } = record.tokens ?? NONE;
+    this.#limiter.settle(this.#reservation, prompt + completion, momentOf(this.#clock));
   }
 }
+
+/** A request that no backend has answered has cost nothing. */
+const NONE = { prompt: 0, completion: 0 };
 
 export function momentOf(clock: Clock): Moment {
   return { now: clock.now(), wall: clock.wall() };

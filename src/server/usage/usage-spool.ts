@@ -1,4 +1,5 @@
-import { open, stat, truncate, type FileHandle } from "node:fs/promises";
+import { mkdir, open, stat, truncate, type FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
 import { errorCode } from "../../base/errors.ts";
 import type { UsageRow } from "./usage-store.ts";
 
@@ -92,6 +93,7 @@ export class UsageSpool {
   }
 
   async #append(bytes: Uint8Array): Promise<void> {
+    await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
     await this.#with("a", async (file) => {
       try {
         await file.appendFile(bytes);

@@ -213,7 +213,7 @@ describe("UsageWriter", () => {
     expect(writer.warnings()[1]).toMatch(/^usage of 500 requests is lost/);
     await Bun.write(missing, "");
     rig.recover();
-    for (let n = 0; n < 200 && rig.stored.length < 20_400; n++) {
+    for (let n = 0; n < 5_000 && rig.stored.length < 20_400; n++) {
       rig.clock.advance(1_000);
       for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -282,7 +282,7 @@ describe("UsageWriter", () => {
       }
       rig.recover();
       for (const answer of answers.splice(0)) answer();
-      for (let n = 0; n < 100 && rig.stored.length < added.size; n++) {
+      for (let n = 0; n < 5_000 && rig.stored.length < added.size; n++) {
         rig.clock.advance(1_000);
         for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
       }
