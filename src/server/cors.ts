@@ -1,5 +1,7 @@
-/** What a browser may read beside the answer itself. */
-const EXPOSED = "x-request-id, request-id, x-modelrelay-error, server-timing, retry-after";
+import { LIMIT_FIELD } from "./limits/headers.ts";
+
+/** What a browser may read beside the answer itself, and the fields that tell of limits. */
+const EXPOSED = "x-request-id, request-id, x-modelrelay-error, server-timing, retry-after, retry-after-ms";
 const METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /** Seconds that a browser may keep the answer to a preflight; Chromium's own upper limit. */
 const MAX_AGE = "7200";
@@ -19,7 +21,8 @@ export class CorsPolicy {
     const origin = this.#allowed(request);
     if (origin === undefined) return response;
     response.headers.set("access-control-allow-origin", origin);
-    response.headers.set("access-control-expose-headers", EXPOSED);
+    const limits = [...response.headers.keys()].filter((name) => LIMIT_FIELD.test(name));
+    response.headers.set("access-control-expose-headers", [EXPOSED, ...limits].join(", "));
     if (origin !== "*") response.headers.append("vary", "Origin");
     return response;
   }

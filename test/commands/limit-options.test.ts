@@ -1,6 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { limitsOf } from "../../src/commands/limit-options.ts";
 import { isPublic, serveOptions } from "../../src/commands/serve-options.ts";
+import { DEFAULT_ANSWER_TOKENS } from "../../src/server/limits/estimate.ts";
+import { MAX_ADDRESSES } from "../../src/server/limits/limiter.ts";
 import { mistake, reader } from "./reading.ts";
 
 const serve = reader("serve", serveOptions);
@@ -33,6 +36,16 @@ describe("Limits", () => {
       anonymous: { tokensPerMinute: 200_000, concurrency: 1 },
       relay: { concurrency: 9 },
     });
+  });
+
+  test("are documented as they are", () => {
+    const page = readFileSync(new URL("../../docs/limits.md", import.meta.url), "utf8");
+    const { anonymous } = limits("--listen=:80", "--allow-anonymous");
+    expect(page).toContain(`| \`--anonymous-rpm\` | ${anonymous.requestsPerMinute} |`);
+    expect(page).toContain(`| \`--anonymous-tpm\` | ${anonymous.tokensPerMinute?.toLocaleString("en")} |`);
+    expect(page).toContain(`| \`--anonymous-concurrency\` | ${anonymous.concurrency} |`);
+    expect(page).toContain(`is taken for ${DEFAULT_ANSWER_TOKENS.toLocaleString("en")}, or for less`);
+    expect(page).toContain(`At most ${MAX_ADDRESSES.toLocaleString("en")} addresses`);
   });
 
   test("are whole numbers", () => {

@@ -12,8 +12,8 @@ const MEDIA_TOKENS = 1_000;
 /** Base64 of at least so many bytes is looked for; shorter texts do not matter. */
 const MIN_MEDIA_BYTES = 1_024;
 
-/** Quotation marks between the word "base64" and the data that it announces; Anthropic's has six. */
-const MAX_QUOTES = 8;
+/** Quotation marks from the word "base64" to the end of the data that it announces; Anthropic's has nine. */
+const MAX_QUOTES = 12;
 
 /** Paths whose answers a model writes. */
 const GENERATES = new Set([
@@ -36,17 +36,11 @@ const FREE = new Set([
 
 const QUOTE = 0x22;
 const BASE64 = Buffer.from("base64");
-
-export interface Estimate extends Need {
-  /** The prompt's part of it. */
-  prompt: number;
-}
-
-const NOTHING: Estimate = { sure: 0, guess: 0, prompt: 0 };
+const NOTHING: Need = { sure: 0, guess: 0 };
 
 /** What can be said before the body is here: somebody without a single token left need not send it. */
-export function leastNeed(method: string, path: string): Estimate {
-  return method === "POST" && !FREE.has(path) ? { sure: 1, guess: 0, prompt: 0 } : NOTHING;
+export function leastNeed(method: string, path: string): Need {
+  return method === "POST" && !FREE.has(path) ? { sure: 1, guess: 0 } : NOTHING;
 }
 
 /**
@@ -60,14 +54,14 @@ export function needOf(
   contentType: string,
   body: Uint8Array<ArrayBuffer>,
   asked: number | undefined,
-): Estimate {
+): Need {
   if (method !== "POST" || FREE.has(path) || contentType.startsWith("multipart/")) return NOTHING;
   const prompt = promptTokens(body);
-  if (!GENERATES.has(path)) return { sure: prompt, guess: 0, prompt };
+  if (!GENERATES.has(path)) return { sure: prompt, guess: 0 };
   const answer = asked ?? answerNamedIn(body);
   return answer === undefined
-    ? { sure: prompt, guess: DEFAULT_ANSWER_TOKENS, prompt }
-    : { sure: prompt + answer, guess: 0, prompt };
+    ? { sure: prompt, guess: DEFAULT_ANSWER_TOKENS }
+    : { sure: prompt + answer, guess: 0 };
 }
 
 /** Tokens of a prompt, by the bytes of the body that it is in. */

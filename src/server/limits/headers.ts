@@ -1,8 +1,8 @@
 import type { Dialect } from "../../protocol/dialect.ts";
 import type { Mark, Standing } from "./limiter.ts";
 
-/** Fields that a backend may have set as well; where the relay has limits, those are the ones that count. */
-const LIMIT_FIELD = /^(x-ratelimit-|anthropic-ratelimit-)/;
+/** Fields that tell of limits. A backend may have set some as well; where the relay has limits, those count. */
+export const LIMIT_FIELD = /^(x-ratelimit-|anthropic-ratelimit-)/;
 
 /** Writes how far the limits are used up into an answer. @param wall ms since the epoch */
 export function stampLimits(headers: Headers, standing: Standing, dialect: Dialect, wall: number): void {

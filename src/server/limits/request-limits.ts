@@ -46,8 +46,9 @@ export class RequestLimits {
   readonly #allowances = new Map<RequestRecord, Allowance>();
   #anonymous: Limits = {};
   #relay: Subject | undefined;
-  #learnedAt = Number.NEGATIVE_INFINITY;
-  #learning = false;
+  /** When what was used of budgets was asked for last, and what is becoming of it. */
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #asking: "open" | "failed" | undefined;
 
   constructor({ clock, log, limits, usedTokens }: RequestLimitsOptions) {
     this.#clock = clock;
@@ -128,9 +129,11 @@ export class RequestLimits {
 
   /** Asks what has been used of budgets, if it was not asked for so long. Requests do not wait for it. */
   #learn(afterMs: number): void {
-    if (this.#usedTokens === undefined || this.#learning) return;
-    if (this.#clock.now() - this.#learnedAt < afterMs) return;
-    this.#learning = true;
+    if (this.#usedTokens === undefined || this.#asking === "open") return;
+    const now = this.#clock.now();
+    if (now - this.#askedAt < (this.#asking === "failed" ? LEARN_SOON_MS : afterMs)) return;
+    this.#askedAt = now;
+    this.#asking = "open";
     void this.#ask(this.#usedTokens);
   }
 
@@ -140,14 +143,13 @@ export class RequestLimits {
         const start = periodStart(period, this.#clock.wall());
         this.#limiter.learn(period, start, await usedTokens(start));
       }
-      this.#learnedAt = this.#clock.now();
+      this.#asking = undefined;
     } catch (error) {
       this.#log.warn("What was used of the budgets cannot be read; they count from what is known", {
         reason: messageOf(error),
       });
-      this.#learnedAt = this.#clock.now() - LEARN_EVERY_MS + LEARN_SOON_MS;
+      this.#asking = "failed";
     }
-    this.#learning = false;
   }
 }
 

@@ -1,4 +1,4 @@
-import { systemClock } from "../../../src/base/clock.ts";
+import { systemClock, type Clock } from "../../../src/base/clock.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { startRelay, type PlainRelay } from "../../../src/server/index.ts";
 import type { OwnLimits } from "../../../src/server/limits/request-limits.ts";
@@ -21,9 +21,10 @@ export interface Limited extends AsyncDisposable {
 export function startLimited(
   limits: Partial<OwnLimits>,
   settings: RelaySettings & { trustedProxy?: string[] } = {},
+  clock: Clock = systemClock,
 ): Limited {
   const config = { ...relayConfig(settings), limits: { anonymous: {}, relay: {}, ...limits } };
-  const relay = startRelay(config, { clock: systemClock, log: silentLog });
+  const relay = startRelay(config, { clock, log: silentLog });
   const workers: RawWorker[] = [];
   return {
     relay,

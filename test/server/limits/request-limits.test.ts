@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { RawWorker } from "../../support/raw-worker.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
 import { CHAT, HI, startLimited } from "./limited-relay.ts";
 
 /** Answers each request that comes, whole. */
@@ -74,6 +75,22 @@ describe("A relay with limits", () => {
     });
   });
 
+  test("lets a browser read what it says of them", async () => {
+    await using limited = startLimited({ anonymous: { requestsPerMinute: 1 } });
+    const headers = { origin: "https://app.example.com" };
+    const exposed = async () =>
+      (await limited.post(CHAT, HI, { headers })).headers.get("access-control-expose-headers") ?? "";
+    const names = [
+      "x-ratelimit-limit-requests",
+      "x-ratelimit-remaining-requests",
+      "x-ratelimit-reset-requests",
+    ];
+    expect((await exposed()).split(", ")).toEqual(expect.arrayContaining(names));
+    expect((await exposed()).split(", ")).toEqual(
+      expect.arrayContaining([...names, "retry-after", "retry-after-ms"]),
+    );
+  });
+
   test("lets nobody see the backend's own limits in place of its own", async () => {
     await using limited = startLimited({ relay: { requestsPerMinute: 100 } });
     const worker = await limited.worker();
@@ -142,6 +159,49 @@ describe("A relay with limits", () => {
     const third = limited.post(CHAT, { ...HI, max_tokens: 5_000 });
     worker.complete(await worker.next("request"), 200, "{}");
     expect((await third).status).toBe(200);
+  });
+
+  test("charges what the backend reports, in streams too, and what was made of one that is left", async () => {
+    const limit = { tokensPerMinute: 10_000 };
+    // Time stands still, so that nothing comes back by itself.
+    await using limited = startLimited({ relay: limit }, {}, new ManualClock());
+    const worker = await limited.worker();
+    /** What is left once nothing runs; an embedding of nothing is answered with no usage. */
+    const left = async () => {
+      const answer = await limited.post("/api/show", { model: "absent" });
+      await answer.text();
+      return Number(answer.headers.get("x-ratelimit-remaining-tokens"));
+    };
+    expect(await left()).toBe(10_000);
+
+    const whole = limited.post(CHAT, { ...HI, max_tokens: 5_000 });
+    const asked = await worker.next("request");
+    expect(await left()).toBeLessThan(5_000);
+    worker.complete(asked, 200, '{"model":"m","usage":{"prompt_tokens":40,"completion_tokens":60}}');
+    await (await whole).text();
+    expect(await left()).toBe(9_900);
+
+    const streamed = limited.post(CHAT, { ...HI, stream: true });
+    const streaming = await worker.next("request");
+    worker.chunk(streaming, 'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', "text/event-stream");
+    worker.chunk(streaming, 'data: {"choices":[],"usage":{"prompt_tokens":300,"completion_tokens":600}}\n\n');
+    worker.chunk(streaming, "data: [DONE]\n\n");
+    worker.complete(streaming);
+    await (await streamed).text();
+    expect(await left()).toBe(9_000);
+
+    const abort = new AbortController();
+    const body = { ...HI, stream: true, max_tokens: 8_000 };
+    const abandoned = limited.post(CHAT, body, { signal: abort.signal });
+    const cut = await worker.next("request");
+    const event = 'data: {"choices":[{"delta":{"content":"a"}}]}\n\n';
+    for (let token = 0; token < 50; token++) worker.chunk(cut, event, "text/event-stream");
+    const reader = (await abandoned).body!.getReader();
+    for (let bytes = 0; bytes < 50 * event.length;) bytes += (await reader.read()).value?.length ?? 0;
+    abort.abort();
+    await worker.next("cancel");
+    const prompt = Math.ceil(JSON.stringify(body).length / 4);
+    expect(9_000 - (await left())).toBeWithin(prompt + 50, prompt + 70);
   });
 
   test("counts an address with its whole network, where that is one host's", async () => {
