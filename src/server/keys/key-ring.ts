@@ -79,22 +79,20 @@ export class KeyRing {
   /** Looks for the key that somebody shows; in memory alone. */
   find(secret: string): KeyLookup {
     const known = this.#keys.find(secret);
-    const silentFor = this.#silentFor();
-    if (known === undefined) return { kind: silentFor > SILENCE_MS ? "unavailable" : "unknown" };
+    if (known === undefined) return { kind: this.#isBlind() ? "unavailable" : "unknown" };
     const { revokedAt, expiresAt } = known.record;
     if (revokedAt !== undefined) return { kind: "revoked" };
     if (expiresAt !== undefined && expiresAt <= this.#clock.wall()) return { kind: "expired" };
-    if (silentFor > this.#cacheTtlMs) return { kind: "unavailable" };
+    if (this.#silentFor() > this.#cacheTtlMs) return { kind: "unavailable" };
     this.#lastUsed.note(known.id);
     return { kind: "valid", client: known.client };
   }
 
   findWorkerSecret(secret: string): WorkerSecretLookup {
     const record = this.#workerSecrets.find(secret);
-    const silentFor = this.#silentFor();
-    if (record === undefined) return { kind: silentFor > SILENCE_MS ? "unavailable" : "unknown" };
+    if (record === undefined) return { kind: this.#isBlind() ? "unavailable" : "unknown" };
     if (record.revokedAt !== undefined) return { kind: "unknown" };
-    return silentFor > this.#cacheTtlMs ? { kind: "unavailable" } : { kind: "valid", record };
+    return this.#silentFor() > this.#cacheTtlMs ? { kind: "unavailable" } : { kind: "valid", record };
   }
 
   /** Every key, in the order in which they were made. */
@@ -193,6 +191,11 @@ export class KeyRing {
       const known = this.#keys.get(id);
       if (known !== undefined) this.#keys.set(knownKey({ ...known.record, lastUsedAt }));
     }
+  }
+
+  /** Whether a secret that is not known may have been made meanwhile. */
+  #isBlind(): boolean {
+    return this.#isFailing || this.#silentFor() > SILENCE_MS;
   }
 
   #silentFor(): number {
