@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import { systemClock } from "../../src/base/clock.ts";
 import { DATABASE_FILE, openStore } from "../../src/server/store/store.ts";
-import { dataFolder, key, sharedPostgres, usage } from "../server/store/stores.ts";
+import { dataFolder, key, sharedPostgres, stopPostgres, usage } from "../server/store/stores.ts";
 import { binaryPath } from "../support/binary.ts";
 import { lacksPart } from "../support/parts.ts";
 
@@ -159,7 +159,7 @@ describe("The executable", () => {
 });
 
 describe.skipIf(lacksPart("postgres"))("db with PostgreSQL", () => {
-  afterAll(async () => (await sharedPostgres())[Symbol.asyncDispose]());
+  afterAll(stopPostgres);
 
   test("checks what is there and makes nothing", async () => {
     const url = await (await sharedPostgres()).createDatabase();

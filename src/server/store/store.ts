@@ -19,6 +19,8 @@ import { startStoreThread, type StartThread } from "./thread.ts";
 export const DATABASE_FILE = "modelrelay.db";
 
 const TIMEOUT_MS = 5_000;
+/** Of what reads a whole table: months of usage. */
+const REPORT_TIMEOUT_MS = 30_000;
 /** Of looking at a whole database, or copying it. */
 const WHOLE_TIMEOUT_MS = 60 * 60_000;
 /** Rows of one message: making it takes the relay's thread half a millisecond (2026-11). */
@@ -102,6 +104,9 @@ class ThreadedStore implements Store {
   readonly #tools: Required<Pick<StoreTools, "clock" | "log" | "startThread">>;
   readonly #link: StoreLink;
   readonly #health: HealthKeeper;
+  /** For what reads many rows, so that short calls never wait behind it; opened when it is first needed. */
+  #reports: StoreLink | undefined;
+  #isClosed = false;
   #schemaVersion: number | undefined;
 
   constructor(settings: DatabaseSettings, tools: StoreTools) {
@@ -174,15 +179,15 @@ class ThreadedStore implements Store {
   }
 
   sumUsage(by: UsageGroup, since: number, until: number = Number.MAX_SAFE_INTEGER): Promise<UsageSum[]> {
-    return this.#call("sumUsage", by, since, until);
+    return this.#report("sumUsage", by, since, until);
   }
 
   recentRequests(filter: RequestFilter): Promise<UsageRow[]> {
-    return this.#call("recentRequests", filter);
+    return this.#report("recentRequests", filter);
   }
 
   async tokensByKey(since: number): Promise<Map<string, number>> {
-    return new Map(await this.#call("tokensByKey", since));
+    return new Map(await this.#report("tokensByKey", since));
   }
 
   removeUsage(before: number, limit: number): Promise<number> {
@@ -198,8 +203,9 @@ class ThreadedStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#health.close();
-    await this.#link.close();
+    await Promise.all([this.#link.close(), this.#reports?.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -211,6 +217,20 @@ class ThreadedStore implements Store {
       return await this.#link.call(name, args);
     } catch (thrown) {
       if (thrown instanceof StoreError) this.#health.onFailure(thrown);
+      throw thrown;
+    }
+  }
+
+  async #report<N extends CallName>(name: N, ...args: CallArgs<N>): Promise<CallResult<N>> {
+    if (this.#isClosed) return this.#call(name, ...args);
+    const timeoutMs = Math.max(this.#settings.timeoutMs, REPORT_TIMEOUT_MS);
+    this.#reports ??= this.#openLink({ ...this.#settings, timeoutMs });
+    try {
+      return await this.#reports.call(name, args);
+    } catch (thrown) {
+      // That many rows take long says nothing of the database.
+      const isHealthy = thrown instanceof StoreError && thrown.code === "store_timeout";
+      if (thrown instanceof StoreError && !isHealthy) this.#health.onFailure(thrown);
       throw thrown;
     }
   }

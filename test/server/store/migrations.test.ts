@@ -17,7 +17,7 @@ function beside({ dataDir, url }: StoreOptions): SQL {
 async function migrateInProcess(
   { options: { dataDir, url } }: TestDatabase,
   ending: "kill" | "finish",
-): Promise<{ stdout: string; signal: string | null }> {
+): Promise<{ stdout: string; signal: unknown }> {
   const settings = { file: join(dataDir, DATABASE_FILE), url, purpose: "serve", timeoutMs: 10_000 };
   const child = Bun.spawn([process.execPath, CHILD, JSON.stringify(settings), ending], {
     stdio: ["ignore", "pipe", "inherit"],

@@ -5,7 +5,7 @@ import { openStore, type Store } from "../../../src/server/store/store.ts";
 import type { StoreHealth } from "../../../src/server/store/store-health.ts";
 import { lacksPart } from "../../support/parts.ts";
 import { expectFlowing, watchLoop } from "./loop-lag.ts";
-import { errorOf, healthChange, key, sharedPostgres, usage } from "./stores.ts";
+import { errorOf, healthChange, key, sharedPostgres, stopPostgres, usage } from "./stores.ts";
 
 /** Short, so that what hangs is given up soon. */
 const TIMEOUT_MS = 1_000;
@@ -18,7 +18,7 @@ async function open(url: string, changed?: (health: StoreHealth) => void): Promi
 }
 
 describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
-  afterAll(async () => (await sharedPostgres())[Symbol.asyncDispose]());
+  afterAll(stopPostgres);
 
   test("says who it is, and lets no statement run longer than a call", async () => {
     const url = await (await sharedPostgres()).createDatabase();

@@ -260,14 +260,13 @@ describe("A backup of a SQLite file", () => {
     await using store = await open(folder.dir);
     const record = key();
     await store.insertKey(record);
-    let isWriting = true;
+    const ending = new AbortController();
     const writing = (async () => {
-      for (let at = 0; isWriting; at++)
-        await store.insertUsage(Array.from({ length: 50 }, () => usage({ at })));
+      while (!ending.signal.aborted) await store.insertUsage(Array.from({ length: 50 }, () => usage()));
     })();
     const copy = join(folder.dir, "it's a copy.db");
     const { file, bytes } = await store.backup(copy);
-    isWriting = false;
+    ending.abort();
     await writing;
     expect([file, bytes, modeOf(copy)]).toEqual([copy, statSync(copy).size, 0o600]);
     const database = new Database(copy, { readonly: true });

@@ -33,13 +33,12 @@ function rig() {
     changes,
     probes: () => probes,
     /** Ends the probe that runs. */
-    async settle(error?: StoreError) {
+    settle: async (trouble?: StoreError): Promise<void> => {
       const { promise, resolve, reject } = outcome;
       outcome = Promise.withResolvers();
-      if (error === undefined) resolve();
-      else reject(error);
-      await promise.catch(() => {});
-      await Promise.resolve();
+      if (trouble === undefined) resolve();
+      else reject(trouble);
+      await Promise.allSettled([promise]);
     },
   };
 }

@@ -11,7 +11,7 @@ import {
   type ThreadEvents,
 } from "../../../src/server/store/thread.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
-import { dataFolder, errorOf, healthChange, key } from "./stores.ts";
+import { dataFolder, errorOf, healthChange, key, usage } from "./stores.ts";
 
 const SETTINGS = { file: "/data/modelrelay.db", url: undefined, purpose: "serve", timeoutMs: 5_000 } as const;
 
@@ -157,4 +157,36 @@ test("A store whose thread is ended is well again after a moment, with nothing l
   expect((await lost.seen).code).toBe("store_unavailable");
   await back.seen;
   expect([await store.listKeys(), threads.length]).toEqual([[record], 2]);
+});
+
+test("A store reads many rows in a thread that nothing else waits for, and that ends with it", async () => {
+  using folder = dataFolder();
+  const threads: Thread[] = [];
+  const ends: Promise<void>[] = [];
+  const store = await openStore(
+    { dataDir: folder.dir },
+    {
+      clock: systemClock,
+      startThread(events) {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        ends.push(promise);
+        const thread = startStoreThread({ ...events, onEnd: resolve });
+        threads.push(thread);
+        return thread;
+      },
+    },
+  );
+  const row = usage();
+  await store.insertUsage([row]);
+  await store.listKeys();
+  expect(threads).toHaveLength(1);
+  expect(await store.recentRequests({ limit: 1 })).toEqual([row]);
+  // The thread of the short calls has no part in it.
+  threads[0]?.stop();
+  expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: 1 }]);
+  expect([await store.tokensByKey(0), threads.length]).toEqual([new Map(), 2]);
+  await store.close();
+  await Promise.all(ends);
+  expect((await errorOf(store.sumUsage("model", 0))).code).toBe("store_closed");
+  expect(threads).toHaveLength(2);
 });

@@ -226,11 +226,14 @@ for (const kind of DATABASE_KINDS) {
     test("stores a batch although a number in it was never measured", async () => {
       await using database = await kind.create();
       const store = await database.open();
-      await store.insertUsage([usage({ totalMs: Number.NaN, queueMs: Number.NaN }), usage()]);
+      await store.insertUsage([
+        usage({ at: 1, totalMs: Number.NaN, queueMs: Number.NaN }),
+        usage({ at: 2, promptTokens: Number.POSITIVE_INFINITY }),
+      ]);
       const stored = await store.recentRequests({ limit: 10 });
-      expect(stored.map(({ totalMs, queueMs }) => [totalMs, queueMs]).toSorted()).toEqual([
-        [0, undefined],
-        [12, undefined],
+      expect(stored.map(({ totalMs, queueMs, promptTokens }) => [totalMs, queueMs, promptTokens])).toEqual([
+        [12, undefined, 0],
+        [0, undefined, 10],
       ]);
     });
 
@@ -253,6 +256,14 @@ for (const kind of DATABASE_KINDS) {
       expect(await times({ keyId: "k1", model: "a", outcome: "complete" })).toEqual([1]);
       expect(await times({ limit: 2 })).toEqual([4, 3]);
       expect(await times({ limit: 2, before: 3 })).toEqual([2, 1]);
+    });
+
+    test("gives no more requests at once than can be taken over in no time", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      await store.insertUsage(Array.from({ length: 1_001 }, (_, at) => usage({ at })));
+      const times = (await store.recentRequests({ limit: 5_000 })).map(({ at }) => at);
+      expect([times.length, times[0], times.at(-1)]).toEqual([1_000, 1_000, 1]);
     });
 
     test("sums by key under the name that the key has now, the most used first", async () => {

@@ -64,9 +64,15 @@ const sqlite: DatabaseKind = {
 
 let server: Promise<Postgres> | undefined;
 
-/** The server of this test file, started when it is first needed. */
+/** The server of this test file, started when it is first needed; the file stops it. */
 export function sharedPostgres(): Promise<Postgres> {
   return (server ??= startPostgres());
+}
+
+export async function stopPostgres(): Promise<void> {
+  const running = server;
+  server = undefined;
+  await (await running)?.[Symbol.asyncDispose]();
 }
 
 const postgres: DatabaseKind = {
@@ -76,10 +82,7 @@ const postgres: DatabaseKind = {
     const url = await (await sharedPostgres()).createDatabase();
     return testDatabase({ dataDir: "/nowhere", url }, () => {});
   },
-  async stop() {
-    await (await server)?.[Symbol.asyncDispose]();
-    server = undefined;
-  },
+  stop: stopPostgres,
 };
 
 export const DATABASE_KINDS: readonly DatabaseKind[] = [sqlite, postgres];
