@@ -99,7 +99,7 @@ function partialSuccess(text: string): { rejected: number; reason: string } {
     };
     const rejected = Number(partial?.rejectedSpans ?? 0);
     return {
-      rejected: Number.isSafeInteger(rejected) && rejected > 0 ? rejected : 0,
+      rejected: Number.isSafeInteger(rejected) ? rejected : 0,
       reason: typeof partial?.errorMessage === "string" ? partial.errorMessage.slice(0, MAX_REASON) : "",
     };
   } catch {

@@ -101,4 +101,17 @@ describe("A trace that is exported", () => {
       expect(state).toBeUndefined();
     },
   );
+
+  test("is told to the collector only where it is kept", async () => {
+    using collector = startFakeCollector();
+    await using rig = await startRig({ relay: { tracing: tracingTo(collector.url) } });
+    await atBackend(rig, { traceparent: parent("00") });
+    const models = await fetch(`http://127.0.0.1:${rig.port}/v1/models`, {
+      headers: { traceparent: parent("01") },
+    });
+    await models.text();
+    await rig.relay.drain();
+    expect((await collector.posted.next()).paths).toEqual(["/v1/models"]);
+    expect(collector.count).toBe(1);
+  });
 });

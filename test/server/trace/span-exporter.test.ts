@@ -214,6 +214,36 @@ describe("A collector in trouble", () => {
     expect([exporter.lost, clock.pending]).toEqual([2, []]);
   });
 
+  test.each([200, 400])("that answers %d in the end is not rested for any more", async (status) => {
+    collector = startFakeCollector();
+    collector.answer = () => new Response(null, { status: 503 });
+    const { add, clock, exporter } = exporterTo(collector.url);
+    add(1);
+    clock.advance(BATCH_MS);
+    await timersAre(clock, 500);
+    collector.answer = () => new Response(null, { status });
+    clock.advance(500);
+    await timersAre(clock);
+    add(MAX_BATCH);
+    clock.advance(0);
+    await timersAre(clock);
+    await exporter.finish(1_000);
+    expect(collector.count).toBe(3);
+  });
+
+  test("that answers without an end has taken the batch, and is hung up on", async () => {
+    collector = startFakeCollector();
+    const more = (controller: ReadableStreamDefaultController) =>
+      controller.enqueue(Buffer.alloc(16 * 1024, "x"));
+    collector.answer = () => new Response(new ReadableStream({ pull: more }));
+    const { add, clock, exporter } = exporterTo(collector.url);
+    add(1);
+    clock.advance(BATCH_MS);
+    await timersAre(clock);
+    await exporter.finish(1_000);
+    expect([collector.count, exporter.lost]).toEqual([1, 0]);
+  });
+
   test("that trickles its answer for ever is taken at its status", async () => {
     collector = startFakeCollector();
     const gate = Promise.withResolvers<void>();
