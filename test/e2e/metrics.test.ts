@@ -44,7 +44,7 @@ describe("GET /metrics of the executable", () => {
     ]);
   });
 
-  test("says what is running, and how its event loop does", async () => {
+  test("says what is running, that its database serves, and how its event loop does", async () => {
     using home = new TempDir();
     await using serve = startModelrelay(["serve", "--data-dir", home.path, "--listen", "127.0.0.1:0"]);
     const [, url = ""] = await serve.until(/The relay listens url=(\S+)/);
@@ -52,6 +52,7 @@ describe("GET /metrics of the executable", () => {
     const [build = ""] = [...samples.keys()].filter((series) => series.startsWith("modelrelay_build_info"));
     expect(build).toMatch(/commit="[0-9a-f]{7,}(-dirty)?"|commit="unknown"/);
     expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e7);
+    expect(samples.get("modelrelay_database_up")).toBe(1);
     for (;;) {
       const lag = (await scrape(url)).get("modelrelay_event_loop_lag_max_seconds");
       if (lag === undefined) continue;
