@@ -52,7 +52,8 @@ describe("GET /metrics of the executable", () => {
     const [build = ""] = [...samples.keys()].filter((series) => series.startsWith("modelrelay_build_info"));
     expect(build).toMatch(/commit="[0-9a-f]{7,}(-dirty)?"|commit="unknown"/);
     expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e7);
-    expect(samples.get("modelrelay_database_up")).toBe(1);
+    const store = ["database_up", "usage_waiting_bytes", "usage_lost_total"];
+    expect(store.map((name) => samples.get(`modelrelay_${name}`))).toEqual([1, 0, 0]);
     for (;;) {
       const lag = (await scrape(url)).get("modelrelay_event_loop_lag_max_seconds");
       if (lag === undefined) continue;

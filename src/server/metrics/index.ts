@@ -3,6 +3,7 @@ import type { CertificateReport } from "../../tls/source.ts";
 import type { Relay } from "../relay.ts";
 import type { RecordSink } from "../request-record.ts";
 import type { StoreHealth } from "../store/store-health.ts";
+import type { UsageBacklog } from "../usage/usage-writer.ts";
 import type { SessionEvents } from "../worker-session.ts";
 import { Exposition, type Format } from "./exposition.ts";
 import { LoopLagMeter, type LoopLag } from "./loop-lag.ts";
@@ -27,9 +28,11 @@ export interface MetricsParts {
   certificates: () => readonly CertificateReport[];
   /** Absent where there is no database. */
   storeHealth?: (() => StoreHealth) | undefined;
+  /** Absent where no usage is kept. */
+  usage?: { backlog(): UsageBacklog } | undefined;
 }
 
-export function createMetrics({ relay, clock, certificates, storeHealth }: MetricsParts): Metrics {
+export function createMetrics({ relay, clock, certificates, storeHealth, usage }: MetricsParts): Metrics {
   const { registry } = relay.core;
   const requests = new RequestMetrics({
     wasOffered: (model) => registry.wasOffered(model),
@@ -51,7 +54,7 @@ export function createMetrics({ relay, clock, certificates, storeHealth }: Metri
       requests.write(out);
       writeRelay(out, relay);
       workers.write(out, clock.now());
-      writeStore(out, storeHealth?.());
+      writeStore(out, storeHealth?.(), usage?.backlog());
       writeCertificates(out, certificates(), clock.wall());
       writeLag(out, lag.read(clock.now()));
       ownProcess.write(out, openFiles);

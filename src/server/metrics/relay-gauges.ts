@@ -2,6 +2,7 @@ import type { CertificateReport } from "../../tls/source.ts";
 import type { Relay } from "../relay.ts";
 import { PRIORITIES } from "../core/priority.ts";
 import type { StoreHealth } from "../store/store-health.ts";
+import type { UsageBacklog } from "../usage/usage-writer.ts";
 import { labelText, type Exposition } from "./exposition.ts";
 
 const DAY_MS = 86_400_000;
@@ -42,14 +43,25 @@ export function writeRelay(out: Exposition, relay: Relay): void {
   out.single("modelrelay_draining", "gauge", "1 while the relay is shutting down", Number(core.draining));
 }
 
-/** Whether the database serves. */
-export function writeStore(out: Exposition, health: StoreHealth | undefined): void {
-  if (health === undefined) return;
+/** Whether the database serves, and what waits for it. */
+export function writeStore(out: Exposition, health: StoreHealth | undefined, backlog?: UsageBacklog): void {
   out.single(
     "modelrelay_database_up",
     "gauge",
     "1 while the database serves; 0 while keys come from memory and usage waits on disk",
-    Number(health.ok),
+    health && Number(health.ok),
+  );
+  out.single(
+    "modelrelay_usage_waiting_bytes",
+    "gauge",
+    "Usage on disk that waits for the database",
+    backlog?.bytes,
+  );
+  out.single(
+    "modelrelay_usage_lost_total",
+    "counter",
+    "Requests whose usage neither the database nor the disk took",
+    backlog?.lost,
   );
 }
 

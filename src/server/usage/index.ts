@@ -9,7 +9,7 @@ import { usageRoutes } from "./usage-routes.ts";
 import { usageRow } from "./usage-row.ts";
 import { UsageSpool } from "./usage-spool.ts";
 import type { UsageStore } from "./usage-store.ts";
-import { UsageWriter } from "./usage-writer.ts";
+import { UsageWriter, type UsageBacklog } from "./usage-writer.ts";
 
 /** Of rows that wait for the database, in the data directory. */
 export const SPOOL_FILE = "usage-spool.jsonl";
@@ -28,6 +28,7 @@ export interface UsageParts {
 export interface Usage {
   ended: RecordSink;
   routes: readonly AdminRoute[];
+  backlog(): UsageBacklog;
   /** What an operator has to know of it now. */
   warnings(): string[];
   /** Writes what is there; the store may be closed after it. */
@@ -47,6 +48,7 @@ export function startUsage({ store, dataDir, keepMs, clock, log, random = Math.r
       feed.add(row);
     },
     routes: usageRoutes({ store, feed, clock }),
+    backlog: () => writer.backlog(),
     warnings: () => writer.warnings(),
     async close() {
       retention.stop();

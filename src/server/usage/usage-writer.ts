@@ -17,6 +17,14 @@ const HOLD_MS = 1_000;
 const MAX_HELD = 20_000;
 const RETRY = { baseMs: 500, capMs: 10_000 };
 
+/** What could not be stored. */
+export interface UsageBacklog {
+  /** Of rows that wait for the database. */
+  bytes: number;
+  /** Rows. */
+  lost: number;
+}
+
 export interface WriterParts {
   store: Pick<UsageStore, "insertUsage">;
   spool: UsageSpool;
@@ -71,6 +79,11 @@ export class UsageWriter {
     // More than that are there only if a batch is being written, or nothing takes one.
     if (this.#held.length === MAX_BATCH) this.#flush();
     else this.#gathering ??= this.#parts.clock.after(GATHER_MS, () => this.#flush());
+  }
+
+  /** Bytes of rows that wait in the file, and rows that nothing took. */
+  backlog(): UsageBacklog {
+    return { bytes: this.#parts.spool.waiting, lost: this.#lost };
   }
 
   /** What an operator has to know. */

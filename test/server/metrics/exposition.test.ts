@@ -81,6 +81,15 @@ describe("Metrics of the database", () => {
     writeStore(out, health);
     expect(Object.fromEntries(parseSamples(out.end()))).toEqual(expected as Record<string, number>);
   });
+
+  test("tell of usage that waits for it, and of what is lost", () => {
+    const out = new Exposition("prometheus");
+    writeStore(out, undefined, { bytes: 300, lost: 2 });
+    expect(Object.fromEntries(parseSamples(out.end()))).toEqual({
+      modelrelay_usage_waiting_bytes: 300,
+      modelrelay_usage_lost_total: 2,
+    });
+  });
 });
 
 describe("Metrics of certificates", () => {

@@ -17,6 +17,7 @@ async function usageRig(options: RigOptions = {}): Promise<UsageRig> {
   const usage: Usage = {
     ended: (record) => records.put(record),
     routes: [],
+    backlog: () => ({ bytes: 0, lost: 0 }),
     warnings: () => [],
     async close() {},
   };
