@@ -8,6 +8,7 @@ import type { ReloadableConfig, RelayConfig } from "./config.ts";
 import { RelayCore } from "./core/relay-core.ts";
 import type { CoreEffect, CoreEvent } from "./core/types.ts";
 import type { Exchange, ExchangeContext } from "./exchange.ts";
+import { refusalFor } from "./model-access.ts";
 import { acceptConcurrency, acceptModels, acceptName } from "./registration.ts";
 import { UsageRefusals } from "./usage/usage-refusals.ts";
 import type { SessionEvents, WorkerSession } from "./worker-session.ts";
@@ -282,7 +283,12 @@ export class Relay {
         return;
       case "refuse":
         if (exchange === undefined) return;
-        exchange.fail(refusalError(effect.refusal, exchange.request.model || undefined));
+        exchange.fail(
+          refusalError(
+            refusalFor(effect.refusal, exchange.record.client),
+            exchange.request.model || undefined,
+          ),
+        );
         return this.#forget(exchange);
     }
   }

@@ -61,7 +61,8 @@ const CLEAN_ENV = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?
 /** Starts any program with nothing in its environment but where programs and the user's home are. */
 export function startProgram(command: string[], { env = {}, cwd }: ProgramOptions = {}): Program {
   const child = Bun.spawn(command, {
-    env: { ...CLEAN_ENV, ...env },
+    // A directory of its own for each relay: two that share one share their keys.
+    env: { ...CLEAN_ENV, MODELRELAY_DATA_DIR: newDataDir(), ...env },
     ...(cwd !== undefined && { cwd }),
     stdin: "ignore",
     stdout: "pipe",
@@ -98,10 +99,8 @@ export function startProgram(command: string[], { env = {}, cwd }: ProgramOption
 }
 
 /** Starts the executable under test. */
-export function startModelrelay(args: string[], options: ProgramOptions = {}): Program {
-  // A relay of its own each: two that share a directory share their keys.
-  const env = { MODELRELAY_DATA_DIR: newDataDir(), ...options.env };
-  return startProgram([binaryPath(), ...args], { ...options, env });
+export function startModelrelay(args: string[], options?: ProgramOptions): Program {
+  return startProgram([binaryPath(), ...args], options);
 }
 
 /** Runs a program to its end. */

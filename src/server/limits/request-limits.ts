@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
-import { messageOf } from "../../base/errors.ts";
+import { errorCode, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Dialect } from "../../protocol/dialect.ts";
 import type { ClientError } from "../client-error.ts";
@@ -145,6 +145,8 @@ export class RequestLimits {
       }
       this.#asking = undefined;
     } catch (error) {
+      // The relay has ended, or could not begin.
+      if (errorCode(error) === "store_closed") return;
       this.#log.warn("What was used of the budgets cannot be read; they count from what is known", {
         reason: messageOf(error),
       });

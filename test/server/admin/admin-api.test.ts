@@ -244,6 +244,24 @@ describe("Admin API", () => {
     expect(relay.relay.relay.budget.held).toBe(0);
   });
 
+  test("limits a key to models, and names no others to its clients", async () => {
+    await using relay = await startKeyedRelay();
+    const worker = await relay.worker();
+    await worker.register(["hidden", "m"]);
+    const { secret } = await relay.key({ models: ["m", "absent"] });
+    const headers = { authorization: `Bearer ${secret}` };
+    const listed = await relay.fetch("/v1/models", { headers });
+    expect(((await listed.json()) as { data: { id: string }[] }).data.map(({ id }) => id)).toEqual(["m"]);
+    const answers = [
+      await chat(relay, secret, { model: "absent" }),
+      await relay.fetch("/v1/models/absent", { headers }),
+      await relay.fetch("/v1/models/hidden", { headers }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([404, 404, 403]);
+    expect(await answers[0]!.text()).toContain('offered are \\"m\\"');
+    expect(await answers[1]!.text()).not.toContain("hidden");
+  });
+
   test("is not there for a relay without an admin token", async () => {
     await using relay = await startKeyedRelay({ adminToken: undefined });
     expect((await relay.admin("GET", "/admin/keys")).status).toBe(404);
