@@ -86,9 +86,7 @@ export class StoreLink {
     const thread = this.#tools.startThread({
       onReply: (reply) => this.#settle(reply),
       onFailure: (error) => this.#tools.log.error("The database's thread failed", { error }),
-      onEnd: () => {
-        if (this.#thread === thread) this.#onDeath();
-      },
+      onEnd: () => this.#onDeath(),
     });
     this.#thread = thread;
     thread.tell({ settings: this.#settings });

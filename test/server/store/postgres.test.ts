@@ -3,9 +3,10 @@ import { SQL } from "bun";
 import { systemClock } from "../../../src/base/clock.ts";
 import { openStore, type Store } from "../../../src/server/store/store.ts";
 import type { StoreHealth } from "../../../src/server/store/store-health.ts";
+import { startCuttingProxy } from "../../support/cutting-proxy.ts";
 import { lacksPart } from "../../support/parts.ts";
 import { expectFlowing, watchLoop } from "./loop-lag.ts";
-import { errorOf, healthChange, key, sharedPostgres, stopPostgres, usage } from "./stores.ts";
+import { errorOf, HealthWatch, key, sharedPostgres, stopPostgres, usage } from "./stores.ts";
 
 /** Short, so that what hangs is given up soon. */
 const TIMEOUT_MS = 1_000;
@@ -42,10 +43,11 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
 
   test("that is stopped: calls end in time, the event loop goes on, and all is well when it wakes", async () => {
     const server = await sharedPostgres();
-    const { changed, seen } = healthChange(({ ok }) => ok);
-    await using store = await open(await server.createDatabase(), changed);
+    const watch = new HealthWatch();
+    await using store = await open(await server.createDatabase(), watch.changed);
     const row = usage();
     const lagOf = watchLoop();
+    let back: Promise<StoreHealth>;
     server.signal("SIGSTOP");
     try {
       const began = performance.now();
@@ -61,10 +63,11 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
       expect(store.health().ok).toBe(false);
       // New connections hang just as well.
       expect((await errorOf(store.revision())).isOfDatabase).toBe(true);
+      back = watch.back();
     } finally {
       server.signal("SIGCONT");
     }
-    await seen;
+    await back;
     const lag = lagOf();
     expectFlowing(lag);
     await store.insertUsage([row, usage()]);
@@ -73,20 +76,18 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
 
   test("that is killed and started again: calls fail at once, and then serve", async () => {
     const server = await sharedPostgres();
-    const lost = healthChange(({ ok }) => !ok);
-    const back = healthChange(({ ok }) => ok);
-    await using store = await open(await server.createDatabase(), (health) => {
-      lost.changed(health);
-      back.changed(health);
-    });
+    const watch = new HealthWatch();
+    await using store = await open(await server.createDatabase(), watch.changed);
     const record = key();
     await store.insertKey(record);
+    const lost = watch.lost();
     await server.kill();
     const error = await errorOf(store.listKeys());
-    expect([error.code, (await lost.seen).code]).toEqual(["store_unavailable", "store_unavailable"]);
+    expect([error.code, (await lost).code]).toEqual(["store_unavailable", "store_unavailable"]);
     expect(error.action).toContain("DATABASE_URL");
+    const back = watch.back();
     await server.start();
-    await back.seen;
+    await back;
     expect(await store.listKeys()).toEqual([record]);
   });
 
@@ -94,12 +95,43 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
     const server = await sharedPostgres();
     const url = await server.createDatabase();
     await server.kill();
-    const { changed, seen } = healthChange(({ ok }) => ok);
-    await using store = await open(url, changed);
+    const watch = new HealthWatch();
+    await using store = await open(url, watch.changed);
     expect([store.schemaVersion, store.health().ok]).toEqual([undefined, false]);
+    const back = watch.back();
     await server.start();
-    await seen;
+    await back;
     expect([store.schemaVersion, await store.revision()]).toEqual([1, 0]);
+  });
+
+  test("that answers half a second late: calls take longer, and nothing else does", async () => {
+    const url = new URL(await (await sharedPostgres()).createDatabase());
+    await (await open(url.href)).close();
+    await using proxy = await startCuttingProxy({ target: Number(url.port), down: { delayMs: 500 } });
+    url.port = String(proxy.port);
+    const lagOf = watchLoop();
+    await using store = await openStore({ dataDir: "/nowhere", url: url.href }, { clock: systemClock });
+    const began = performance.now();
+    const rows = Array.from({ length: 50 }, () => usage());
+    await Promise.all([store.insertUsage(rows), store.insertKey(key()), store.hashSecret()]);
+    expect(performance.now() - began).toBeGreaterThan(500);
+    expectFlowing(lagOf());
+    expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: 50 }]);
+    expect(store.health().ok).toBe(true);
+  });
+
+  test("behind a network that goes silent: calls end in time, and new connections are made", async () => {
+    const url = new URL(await (await sharedPostgres()).createDatabase());
+    await using proxy = await startCuttingProxy({ target: Number(url.port) });
+    url.port = String(proxy.port);
+    const watch = new HealthWatch();
+    await using store = await open(url.href, watch.changed);
+    await store.insertUsage([usage()]);
+    proxy.silence();
+    expect((await errorOf(store.insertUsage([usage()]))).code).toBe("store_timeout");
+    await watch.back();
+    await store.insertUsage([usage()]);
+    expect(store.health().ok).toBe(true);
   });
 
   test("is told of without its password", async () => {

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
 import { DATABASE_FILE, openStore, type Store } from "../../../src/server/store/store.ts";
 import { expectFlowing, watchLoop } from "./loop-lag.ts";
-import { dataFolder, errorOf, healthChange, key, usage } from "./stores.ts";
+import { dataFolder, errorOf, HealthWatch, key, usage } from "./stores.ts";
 
 const LOCK_HOLDER = join(import.meta.dir, "lock-holder.ts");
 
@@ -113,10 +113,10 @@ describe("A store in a SQLite file", () => {
 
   test("locked for longer than a call may take: says so, and comes back by itself", async () => {
     using folder = dataFolder();
-    const { changed, seen } = healthChange(({ ok }) => ok);
+    const watch = new HealthWatch();
     await using store = await openStore(
       { dataDir: folder.dir, timeoutMs: 300 },
-      { clock: systemClock, changed },
+      { clock: systemClock, changed: watch.changed },
     );
     const file = join(folder.dir, DATABASE_FILE);
     await using holder = await holdLock(file, 60_000);
@@ -126,8 +126,9 @@ describe("A store in a SQLite file", () => {
     expect(store.health()).toMatchObject({ ok: false, code: "store_timeout", reason: error.message });
     // Even while nobody can write, what is there can be read.
     expect(await store.listKeys()).toEqual([]);
+    const back = watch.back();
     holder.kill("SIGKILL");
-    await seen;
+    await back;
     await store.insertKey(key());
     expect(await store.revision()).toBe(1);
   });
@@ -137,14 +138,15 @@ describe("A store in a SQLite file", () => {
     const file = join(folder.dir, DATABASE_FILE);
     new Database(file).run("PRAGMA user_version = 1");
     await using holder = await holdLock(file, 60_000);
-    const { changed, seen } = healthChange(({ ok }) => ok);
+    const watch = new HealthWatch();
     await using store = await openStore(
       { dataDir: folder.dir, timeoutMs: 200 },
-      { clock: systemClock, changed },
+      { clock: systemClock, changed: watch.changed },
     );
     expect([store.schemaVersion, store.health().ok]).toEqual([undefined, false]);
+    const back = watch.back();
     holder.kill("SIGKILL");
-    await seen;
+    await back;
     expect([store.schemaVersion, await store.revision()]).toEqual([1, 0]);
   });
 
@@ -230,8 +232,11 @@ test.skipIf(!canMount)(
   async () => {
     using disk = smallDisk();
     if (disk === undefined) throw new Error("Cannot mount a small file system");
-    const { changed, seen } = healthChange(({ ok }) => ok);
-    await using store = await openStore({ dataDir: disk.dir }, { clock: systemClock, changed });
+    const watch = new HealthWatch();
+    await using store = await openStore(
+      { dataDir: disk.dir },
+      { clock: systemClock, changed: watch.changed },
+    );
     await store.insertKey(key({ name: "known" }));
     const ballast = join(disk.dir, "ballast");
     let stored = 0;
@@ -246,8 +251,9 @@ test.skipIf(!canMount)(
     expect([error.code, error.message]).toEqual(["store_full", expect.stringContaining(disk.dir)]);
     expect(store.health()).toMatchObject({ ok: false, code: "store_full" });
     expect((await store.listKeys()).map(({ name }) => name)).toEqual(["known"]);
+    const back = watch.back();
     rmSync(ballast);
-    await seen;
+    await back;
     await store.insertUsage([usage()]);
     expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: stored + 1 }]);
     expect((await store.check()).findings).toEqual([]);

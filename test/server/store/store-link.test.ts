@@ -11,7 +11,7 @@ import {
   type ThreadEvents,
 } from "../../../src/server/store/thread.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
-import { dataFolder, errorOf, healthChange, key, usage } from "./stores.ts";
+import { dataFolder, errorOf, HealthWatch, key, usage } from "./stores.ts";
 
 const SETTINGS = { file: "/data/modelrelay.db", url: undefined, purpose: "serve", timeoutMs: 5_000 } as const;
 
@@ -133,8 +133,7 @@ describe("A store's link to its thread", () => {
 test("A store whose thread is ended is well again after a moment, with nothing lost", async () => {
   using folder = dataFolder();
   const threads: Thread[] = [];
-  const lost = healthChange(({ ok }) => !ok);
-  const back = healthChange(({ ok }) => ok);
+  const watch = new HealthWatch();
   await using store = await openStore(
     { dataDir: folder.dir },
     {
@@ -144,18 +143,16 @@ test("A store whose thread is ended is well again after a moment, with nothing l
         threads.push(thread);
         return thread;
       },
-      changed(health) {
-        lost.changed(health);
-        back.changed(health);
-      },
+      changed: watch.changed,
     },
   );
   const record = key();
   await store.insertKey(record);
+  const lost = watch.lost();
   threads[0]?.stop();
   expect((await errorOf(store.listKeys())).code).toBe("store_unavailable");
-  expect((await lost.seen).code).toBe("store_unavailable");
-  await back.seen;
+  expect((await lost).code).toBe("store_unavailable");
+  await watch.back();
   expect([await store.listKeys(), threads.length]).toEqual([[record], 2]);
 });
 

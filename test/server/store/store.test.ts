@@ -128,6 +128,22 @@ for (const kind of DATABASE_KINDS) {
       expect(store.health().ok).toBe(true);
     });
 
+    test("keeps calls apart that come at once: one that fails takes nothing of the others with it", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      const taken = key();
+      await store.insertKey(taken);
+      const keys = Array.from({ length: 40 }, () => key());
+      const calls = keys.flatMap((record) => [
+        store.insertKey(record),
+        store.insertKey(key({ hash: taken.hash })),
+        store.revision(),
+      ]);
+      const outcomes = await Promise.allSettled(calls);
+      expect(outcomes.filter(({ status }) => status === "rejected")).toHaveLength(40);
+      expect([await store.revision(), (await store.listKeys()).length]).toEqual([41, 41]);
+    });
+
     test("keeps workers' secrets, and revokes one once", async () => {
       await using database = await kind.create();
       const store = await database.open();
@@ -322,7 +338,7 @@ for (const kind of DATABASE_KINDS) {
         usage({ at: 20, keyId: "b" }),
         usage({ at: 20 }),
       ]);
-      expect(await store.tokensByKey(11)).toEqual(
+      expect(await store.tokensByKey(20)).toEqual(
         new Map([
           ["a", 1_005],
           ["b", 15],

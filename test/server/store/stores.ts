@@ -97,18 +97,28 @@ export async function errorOf(promise: Promise<unknown>): Promise<StoreError> {
   throw new Error(`Expected a StoreError, got ${String(outcome)}`);
 }
 
-/** Resolves at the first change of a store's health that fits. */
-export function healthChange(fits: (health: StoreHealth) => boolean): {
-  changed: (health: StoreHealth) => void;
-  seen: Promise<StoreHealth>;
-} {
-  const { promise, resolve } = Promise.withResolvers<StoreHealth>();
-  return {
-    seen: promise,
-    changed(health) {
-      if (fits(health)) resolve(health);
-    },
+/** Hears each change of a store's health. */
+export class HealthWatch {
+  #waiting: { fits: (health: StoreHealth) => boolean; resolve: (health: StoreHealth) => void }[] = [];
+
+  readonly changed = (health: StoreHealth): void => {
+    for (const { fits, resolve } of this.#waiting) if (fits(health)) resolve(health);
   };
+
+  /** The next change, from now on, that fits. */
+  next(fits: (health: StoreHealth) => boolean): Promise<StoreHealth> {
+    const { promise, resolve } = Promise.withResolvers<StoreHealth>();
+    this.#waiting.push({ fits, resolve });
+    return promise;
+  }
+
+  lost(): Promise<StoreHealth> {
+    return this.next(({ ok }) => !ok);
+  }
+
+  back(): Promise<StoreHealth> {
+    return this.next(({ ok }) => ok);
+  }
 }
 
 let made = 0;
