@@ -13,6 +13,7 @@ import { issueCommand, renewCommand } from "./tls-issue.ts";
 import { caddyCommand, haproxyCommand, nginxCommand } from "./tls-proxy.ts";
 import { revokeCommand } from "./tls-revoke.ts";
 import { statusCommand } from "./tls-status.ts";
+import { usageCommand } from "./usage.ts";
 import { workerCommand } from "./worker.ts";
 import { createSecretCommand, listSecretsCommand, revokeSecretCommand } from "./workers-secret.ts";
 
@@ -21,6 +22,7 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   serveCommand,
   workerCommand,
   demoCommand,
+  usageCommand,
   createCommand,
   listCommand,
   showCommand,

@@ -8,6 +8,7 @@ import { keyRoutes } from "../server/admin/key-routes.ts";
 import { workerSecretRoutes } from "../server/admin/worker-secret-routes.ts";
 import { KeyRing } from "../server/keys/key-ring.ts";
 import { openStore } from "../server/store/store.ts";
+import { usageRoutes } from "../server/usage/usage-routes.ts";
 import { databaseUrlOption } from "./database-options.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { readRelayFile } from "./relay-file.ts";
@@ -134,7 +135,11 @@ async function onDatabase({ dataDir, databaseUrl }: Config<typeof operatorOption
     // Rejects where the keys cannot be read, which would pass for none.
     await store.revision();
     const ring = await KeyRing.open(store, { clock: systemClock, log: silentLog, cacheTtlMs: TIMEOUT_MS });
-    const desk = createAdminDesk([...keyRoutes(ring, () => {}), ...workerSecretRoutes(ring)]);
+    const desk = createAdminDesk([
+      ...keyRoutes(ring, () => {}),
+      ...workerSecretRoutes(ring),
+      ...usageRoutes({ store, clock: systemClock }),
+    ]);
     return {
       async ask<T>(method: AdminMethod, path: string, body?: object): Promise<T> {
         const [bare = "", query = ""] = path.split("?");

@@ -21,7 +21,13 @@ export async function openState(config: ServeConfig, log: Log): Promise<ServeSta
   const { dataDir, databaseUrl: url, keyCacheTtlMs: cacheTtlMs } = config;
   const store = await openStore({ dataDir, url }, { clock: systemClock, log });
   const ring = await KeyRing.open(store, { clock: systemClock, log, cacheTtlMs });
-  const usage = startUsage({ store, dataDir, keepMs: config.usageRetentionMs, clock: systemClock, log });
+  const usage = await startUsage({
+    store,
+    dataDir,
+    keepMs: config.usageRetentionMs,
+    clock: systemClock,
+    log,
+  });
   let closing = false;
   return {
     store,

@@ -35,12 +35,13 @@ export interface Usage {
   close(): Promise<void>;
 }
 
-export function startUsage({ store, dataDir, keepMs, clock, log, random = Math.random }: UsageParts): Usage {
+export async function startUsage(parts: UsageParts): Promise<Usage> {
+  const { store, dataDir, keepMs, clock, log, random = Math.random } = parts;
   const spool = new UsageSpool(join(dataDir, SPOOL_FILE));
   const writer = new UsageWriter({ store, spool, clock, log, random });
   const retention = new UsageRetention({ store, keepMs, clock, log });
   const feed = new RequestFeed(clock);
-  void writer.start();
+  await writer.start();
   return {
     ended(record) {
       const row = usageRow(record);

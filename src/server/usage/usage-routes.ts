@@ -6,6 +6,7 @@ import type { RequestFeed } from "./request-feed.ts";
 import {
   USAGE_GROUPS,
   type RequestFilter,
+  type UsageGroup,
   type UsageRow,
   type UsageStore,
   type UsageSum,
@@ -15,6 +16,24 @@ const DEFAULT_SINCE = "30d";
 const DEFAULT_PAGE = 100;
 const MAX_PAGE = 1_000;
 const MAX_FOLLOWERS = 32;
+
+/** One group's sum, and the sum of all, as operators see them. */
+export type SumView = Record<
+  "requests" | "failed" | "prompt_tokens" | "completion_tokens" | "cached_tokens" | "bytes_in" | "bytes_out",
+  number
+>;
+export interface UsageSumView extends SumView {
+  group: string;
+}
+
+/** What `GET /admin/usage` answers. */
+export interface UsageView {
+  by: UsageGroup;
+  since: string;
+  until: string;
+  usage: UsageSumView[];
+  total: SumView;
+}
 
 export interface UsageRoutesParts {
   store: Pick<UsageStore, "sumUsage" | "recentRequests">;
@@ -35,17 +54,15 @@ export function usageRoutes({ store, feed, clock }: UsageRoutesParts): AdminRout
         const now = clock.wall();
         const since = timeIn(query, "since", now) ?? now - (parseDuration(DEFAULT_SINCE) ?? 0);
         const until = timeIn(query, "until", now);
-        const sums = await store.sumUsage(by, since, until);
-        return {
-          status: 200,
-          body: {
-            by,
-            since: isoTime(since),
-            until: isoTime(until ?? now),
-            usage: sums.map(sumView),
-            total: totalOf(sums),
-          },
+        const usage = (await store.sumUsage(by, since, until)).map(sumView);
+        const body: UsageView = {
+          by,
+          since: isoTime(since),
+          until: isoTime(until ?? now),
+          usage,
+          total: totalOf(usage),
         };
+        return { status: 200, body };
       },
     },
     {
@@ -118,7 +135,7 @@ function filterIn(query: URLSearchParams): Omit<RequestFilter, "limit" | "before
   };
 }
 
-function sumView(sum: UsageSum): object {
+function sumView(sum: UsageSum): UsageSumView {
   return {
     group: sum.group,
     requests: sum.requests,
@@ -131,22 +148,20 @@ function sumView(sum: UsageSum): object {
   };
 }
 
-function totalOf(sums: readonly UsageSum[]): object {
-  const total: UsageSum = {
-    group: "",
+function totalOf(usage: readonly UsageSumView[]): SumView {
+  const total: SumView = {
     requests: 0,
     failed: 0,
-    promptTokens: 0,
-    completionTokens: 0,
-    cachedTokens: 0,
-    bytesIn: 0,
-    bytesOut: 0,
+    prompt_tokens: 0,
+    completion_tokens: 0,
+    cached_tokens: 0,
+    bytes_in: 0,
+    bytes_out: 0,
   };
-  for (const { group: _, ...sum } of sums) {
-    for (const name of Object.keys(sum) as (keyof typeof sum)[]) total[name] += sum[name];
+  for (const sum of usage) {
+    for (const name of Object.keys(total) as (keyof SumView)[]) total[name] += sum[name];
   }
-  const { group: _, ...view } = sumView(total) as { group: string };
-  return view;
+  return total;
 }
 
 /** One request as operators see it; `null` where there is nothing. */

@@ -59,7 +59,7 @@ export class UsageWriter {
     this.#parts = parts;
   }
 
-  /** Looks for what an earlier process has left, and stores it. Never rejects. */
+  /** Looks for what an earlier process has left, and begins to store it. Never rejects. */
   async start(): Promise<void> {
     const { spool, log } = this.#parts;
     try {
@@ -70,7 +70,7 @@ export class UsageWriter {
     }
     if (spool.waiting === 0) return;
     this.#trouble = "an earlier run could not store it";
-    await this.#storeSpooled();
+    void this.#storeSpooled();
   }
 
   add(row: UsageRow): void {

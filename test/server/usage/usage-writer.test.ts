@@ -166,6 +166,7 @@ describe("UsageWriter", () => {
     appendFileSync(rig.path, JSON.stringify(row("torn")).slice(0, 90));
     const writer = rig.writer();
     await writer.start();
+    await turnsUntil(() => writer.warnings().length === 0);
     expect(rig.stored).toEqual(["r0", "r1", "r2"]);
     expect([statSync(rig.path).size, writer.warnings()]).toEqual([0, []]);
   });

@@ -1,0 +1,112 @@
+import { USAGE_GROUPS } from "../server/usage/usage-store.ts";
+import type { UsageSumView, UsageView } from "../server/usage/usage-routes.ts";
+import { UsageError } from "../base/errors.ts";
+import { commandNode, type Command } from "./command.ts";
+import { openOperator, operatorOptions } from "./operator.ts";
+import { defineOptions } from "./options.ts";
+import { tableText } from "./table-text.ts";
+import { oneOf, onOff, textKind } from "./value-kinds.ts";
+
+/** The relay reads it: it knows what time it is where the usage is. */
+const when = textKind("a duration such as 7d, a day such as 2026-11-01, or a time", (text) =>
+  /^[\w.:+-]+$/.test(text.trim()) ? text.trim() : undefined,
+);
+
+const usageOptions = defineOptions({
+  by: {
+    inFile: false,
+    default: "key",
+    hint: "GROUP",
+    help: "What is summed up: key, model, worker or day (UTC)",
+    schema: oneOf(USAGE_GROUPS),
+  },
+  since: {
+    inFile: false,
+    default: "30d",
+    hint: "WHEN",
+    help: "From when on: 7d back, a day such as 2026-11-01, or a time",
+    schema: when,
+  },
+  until: {
+    inFile: false,
+    hint: "WHEN",
+    help: "Up to when, in the same forms",
+    defaultText: "now",
+    schema: when,
+  },
+  csv: { kind: "switch", default: "false", inFile: false, help: "Print CSV", schema: onOff },
+  ...operatorOptions,
+});
+
+const COLUMNS = [
+  ["requests", "REQUESTS"],
+  ["failed", "FAILED"],
+  ["prompt_tokens", "PROMPT"],
+  ["completion_tokens", "COMPLETION"],
+  ["cached_tokens", "CACHED"],
+  ["bytes_in", "BYTES IN"],
+  ["bytes_out", "BYTES OUT"],
+] as const;
+
+/** Numbers stand at the right of their columns. */
+function asTable({ by, usage, total }: UsageView): string {
+  const body = usage.map((sum) => [shownGroup(by, sum), ...COLUMNS.map(([name]) => String(sum[name]))]);
+  const rows = [
+    [by.toUpperCase(), ...COLUMNS.map(([, title]) => title)],
+    ...body,
+    ["total", ...COLUMNS.map(([name]) => String(total[name]))],
+  ];
+  const widths = COLUMNS.map((_, at) => Math.max(...rows.map((row) => row[at + 1]?.length ?? 0)));
+  return tableText(
+    rows.map(([group = "", ...cells]) => [group, ...cells.map((cell, at) => cell.padStart(widths[at]!))]),
+  );
+}
+
+/** Requests without a key, or that no worker had. */
+function shownGroup(by: string, { group }: UsageSumView): string {
+  // Control characters of foreign names must not reach a terminal.
+  return group === "" ? `(no ${by})` : group.replace(/\p{Cc}/gu, "?");
+}
+
+function asCsv({ by, usage }: UsageView): string {
+  const rows = [
+    [by, ...COLUMNS.map(([name]) => name)],
+    ...usage.map((sum) => [csvText(sum.group), ...COLUMNS.map(([name]) => String(sum[name]))]),
+  ];
+  return rows.map((row) => `${row.join(",")}\r\n`).join("");
+}
+
+/** RFC 4180; what a spreadsheet would take for a formula is kept from being one. */
+function csvText(text: string): string {
+  const plain = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+}
+
+export const usageCommand: Command<typeof usageOptions> = {
+  name: "usage",
+  summary: "Shows what was used: requests, tokens and bytes, by key, model, worker or day",
+  examples: [
+    { line: "modelrelay usage", does: "What each key has used in the last 30 days" },
+    { line: "modelrelay usage --by day --since 2026-11-01 --csv", does: "A table of days for a spreadsheet" },
+  ],
+  options: usageOptions,
+  file: "serve",
+  check({ config, origins }) {
+    if (!config.csv || !config.json) return;
+    throw new UsageError(`Cannot print both CSV (${origins.csv}) and JSON (${origins.json})`, {
+      action: "Keep one of them",
+    });
+  },
+  async run(config, { terminal }) {
+    const { by, since, until } = config;
+    const query = new URLSearchParams({ by, since, ...(until !== undefined && { until }) });
+    await using operator = await openOperator(config);
+    const view = await operator.ask<UsageView>("GET", `/admin/usage?${query.toString()}`);
+    await terminal.out(
+      config.json ? `${JSON.stringify(view, null, 2)}\n` : config.csv ? asCsv(view) : asTable(view),
+    );
+    return 0;
+  },
+};
+
+export default commandNode(usageCommand);
