@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { appendFileSync, existsSync, readFileSync, statSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { silentLog, type Log } from "../../../src/base/log.ts";
 import { UsageSpool } from "../../../src/server/usage/usage-spool.ts";
@@ -206,15 +206,18 @@ describe("UsageWriter", () => {
   test("holds rows in memory while neither takes them, up to a bound", async () => {
     using rig = new WriterRig();
     rig.refuse();
-    const missing = join(rig.dir.path, "missing", "spool.jsonl");
+    // A file where a directory should be.
+    const inTheWay = join(rig.dir.path, "taken");
+    writeFileSync(inTheWay, "");
+    const missing = join(inTheWay, "spool.jsonl");
     const writer = rig.writer(undefined, missing);
     for (const each of rows(20_900)) writer.add(each);
     rig.clock.advance(500);
     await turnsUntil(() => writer.warnings().length === 2);
     expect(writer.warnings()[1]).toMatch(/^usage of 500 requests is lost/);
-    await Bun.write(missing, "");
+    rmSync(inTheWay);
     rig.recover();
-    for (let n = 0; n < 5_000 && rig.stored.length < 20_400; n++) {
+    for (let n = 0; n < 1_000 && rig.stored.length < 20_400; n++) {
       rig.clock.advance(1_000);
       for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -283,7 +286,7 @@ describe("UsageWriter", () => {
       }
       rig.recover();
       for (const answer of answers.splice(0)) answer();
-      for (let n = 0; n < 5_000 && rig.stored.length < added.size; n++) {
+      for (let n = 0; n < 1_000 && rig.stored.length < added.size; n++) {
         rig.clock.advance(1_000);
         for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
       }
