@@ -91,6 +91,23 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
     expect(await store.listKeys()).toEqual([record]);
   });
 
+  test("that comes back with the tables of a newer program: is not used any more", async () => {
+    const server = await sharedPostgres();
+    const url = await server.createDatabase();
+    const watch = new HealthWatch();
+    await using store = await open(url, watch.changed);
+    {
+      await using beside = new SQL(url);
+      await beside`INSERT INTO schema_versions (version, applied_at) VALUES (${9}, ${0})`;
+    }
+    const refused = watch.next(({ code }) => code === "store_newer");
+    await server.kill();
+    await errorOf(store.listKeys());
+    await server.start();
+    await refused;
+    expect((await errorOf(store.insertKey(key()))).code).toBe("store_newer");
+  });
+
   test("that is gone at the start: opens, and makes its tables when it comes", async () => {
     const server = await sharedPostgres();
     const url = await server.createDatabase();

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
+import { SqliteDatabase } from "../../../src/server/store/sqlite-database.ts";
 import { DATABASE_FILE, openStore, type Store } from "../../../src/server/store/store.ts";
 import { expectFlowing, watchLoop } from "./loop-lag.ts";
 import { dataFolder, errorOf, HealthWatch, key, usage } from "./stores.ts";
@@ -167,7 +168,8 @@ describe("A store in a SQLite file", () => {
     const store = await open(folder.dir);
     await store.insertUsage(Array.from({ length: 2_000 }, (_, at) => usage({ at })));
     await store.close();
-    const bytes = readFileSync(file);
+    const sound = readFileSync(file);
+    const bytes = Buffer.from(sound);
     bytes.fill(0x5a, 40 * 4_096, 90 * 4_096);
     writeFileSync(file, bytes);
     await using damaged = await open(folder.dir);
@@ -177,6 +179,10 @@ describe("A store in a SQLite file", () => {
     expect(damaged.health()).toMatchObject({ ok: false, code: "store_corrupt" });
     const seen = await damaged.check();
     expect(seen.findings?.length).toBeGreaterThan(0);
+    // A connection that met damage is not kept: it would not see that another file is there.
+    rmSync(file);
+    writeFileSync(file, sound);
+    expect(await damaged.recentRequests({ limit: 2_000 })).toHaveLength(1_000);
   });
 
   test("refuses a file that was cut short", async () => {
@@ -202,6 +208,40 @@ describe("A store in a SQLite file", () => {
     expect(error.code).toBe("store_refused");
     expect(error.action).toContain("--data-dir");
   });
+});
+
+test("A SQLite connection runs one piece of work at a time, however long each takes", async () => {
+  using folder = dataFolder();
+  const settings = {
+    file: join(folder.dir, "x.db"),
+    url: undefined,
+    purpose: "serve",
+    timeoutMs: 5_000,
+  } as const;
+  const database = new SqliteDatabase(settings, { clock: systemClock });
+  const { signal } = new AbortController();
+  await database.run("write", (sql) => sql`CREATE TABLE t (name TEXT)`, signal);
+  const halfDone = Promise.withResolvers<void>();
+  const failing = database.run(
+    "write",
+    async (sql) => {
+      await sql`INSERT INTO t (name) VALUES ('undone')`;
+      await halfDone.promise;
+      throw new Error("It went wrong");
+    },
+    signal,
+  );
+  const others = [
+    database.run("write", (sql) => sql`INSERT INTO t (name) VALUES ('kept')`, signal),
+    database.run("read", (sql) => sql`SELECT name FROM t`, signal),
+  ];
+  halfDone.resolve();
+  const [failed, , read] = await Promise.allSettled([failing, ...others]);
+  expect([failed?.status, read?.status === "fulfilled" && [...read.value]]).toEqual([
+    "rejected",
+    [{ name: "kept" }],
+  ]);
+  await database.close();
 });
 
 /** A file system of its own with 2 MiB, where this user may mount one. */
