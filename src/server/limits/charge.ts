@@ -16,9 +16,8 @@ export class Charge {
     this.#request = requests && { rate: requests, taking: requests.take(1, now) };
   }
 
-  /** Sets tokens aside, instead of those that were. */
+  /** Sets tokens aside; those that were have been given back. */
   setAside(need: Need, { now, wall }: Moment): void {
-    this.giveBackTokens();
     const { tokens, budget } = this.account;
     if (tokens !== undefined) {
       const amount = within(need, tokens.perMinute);
@@ -42,7 +41,7 @@ export class Charge {
   undo(): void {
     this.giveBackTokens();
     this.#request?.rate.giveBack(this.#request.taking, 1);
-    this.#leave();
+    this.account.running--;
   }
 
   /** The request has ended, and took so many tokens. */
@@ -54,14 +53,6 @@ export class Charge {
     const { rate = account.tokens, taking, amount = 0 } = this.#tokens ?? {};
     if (tokens > amount) rate?.take(tokens - amount, now);
     else if (taking !== undefined && tokens < amount) rate?.giveBack(taking, (amount - tokens) / amount);
-    this.#leave();
-  }
-
-  #leave(): void {
-    const { account } = this;
     account.running--;
-    if (account.running > 0) return;
-    account.requests?.forgetTakings();
-    account.tokens?.forgetTakings();
   }
 }

@@ -31,7 +31,7 @@ export class Rate {
   #fullAt = Number.NEGATIVE_INFINITY;
   #order = 0;
   /** Debts just before a taking, each lower than all after it; so the first after a taking is the lowest since. */
-  #lows: { order: number; debt: number }[] = [];
+  readonly #lows: { order: number; debt: number }[] = [];
 
   constructor(perMinute: number) {
     this.perMinute = perMinute;
@@ -75,11 +75,6 @@ export class Rate {
     const [lowest] = since;
     if (lowest !== undefined) this.#dropAbove(lowest.debt);
     this.#lows.push(...since);
-  }
-
-  /** Nothing that was taken will be given back any more. */
-  forgetTakings(): void {
-    this.#lows = [];
   }
 
   get #msEach(): number {

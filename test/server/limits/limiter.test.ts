@@ -243,6 +243,25 @@ describe("Limiter", () => {
     limiter.settle(open, 0, at(0));
   });
 
+  test("remembers what was used of a budget until the period is over", () => {
+    const limiter = new Limiter();
+    const mine = [key({ budget: { tokens: 100, period: "day" } })];
+    const others = (moment: Moment) => {
+      for (let sent = 0; sent < 10; sent++) {
+        const other = key({ requestsPerMinute: 600 }, `${moment.wall} ${sent}`);
+        limiter.settle(letIn(limiter, [other], NONE, moment), 0, moment);
+      }
+    };
+    limiter.settle(letIn(limiter, mine), 100, at(0));
+    others(at(3_600_000));
+    expect(refusalOf(limiter, mine, sure(1), at(3_600_000)).limit).toBe("budget");
+    const kept = limiter.size;
+    others(at(DAY));
+    others(at(2 * DAY));
+    expect(limiter.size).toBeLessThan(kept + 10);
+    letIn(limiter, mine, sure(100), at(2 * DAY));
+  });
+
   test("has a bound for a flood of addresses, and lets none of those out that run", () => {
     const limiter = new Limiter(() => {}, 100);
     const limits = { requestsPerMinute: 1, concurrency: 1 };

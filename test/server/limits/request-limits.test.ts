@@ -148,6 +148,10 @@ describe("A relay with limits", () => {
     expect(second.status).toBe(429);
     expect(await codeOf(second)).toBe("rate_limit_exceeded");
     expect(second.headers.get("retry-after")).toBe("25");
+    // Six answers of 2,000 are more than 10,000.
+    expect((await limited.post(CHAT, { ...HI, max_tokens: 2_000, n: 6 })).headers.has("retry-after")).toBe(
+      false,
+    );
     const never = await limited.post(CHAT, { ...HI, max_tokens: 10_000 });
     expect(never.status).toBe(429);
     expect(await never.text()).toContain("lower the most tokens that the answer may have");
