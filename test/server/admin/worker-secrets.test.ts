@@ -46,7 +46,7 @@ describe("A named worker secret", () => {
         204,
       );
       expect(await gone.closed).toEqual({ code: 1012, reason: "The worker secret was revoked" });
-      late.register(["m"]).catch(() => {});
+      expect(await late.register(["m"]).catch(() => "no answer")).toBe("no answer");
       expect(await late.closed).toEqual({ code: 1012, reason: "The worker secret was revoked" });
       // It stays refused.
       const refused: unknown = await relay.worker(secret, link).catch((error: unknown) => error);

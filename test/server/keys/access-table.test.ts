@@ -209,6 +209,26 @@ describe("Each route of the API", () => {
   });
 });
 
+test("No secret of the relay reaches a worker in a field beside the key", async () => {
+  for (const shown of [
+    "the relay's worker secret",
+    "a named worker secret",
+    "the admin token",
+    "a revoked key",
+  ]) {
+    const secret = secrets[shown] ?? "";
+    const answer = ask(ROUTES[0]!, {
+      authorization: `Bearer ${valid}`,
+      "x-api-key": secret,
+      "api-key": secret,
+    });
+    const request = await worker.next("request");
+    expect({ shown, told: JSON.stringify(request).includes(secret) }).toEqual({ shown, told: false });
+    worker.complete(request, 200, "{}");
+    await answer;
+  }
+});
+
 /** A worker of v1 takes text in a POST alone. */
 function isOfV2({ line, isOwn }: Route): boolean {
   return line.startsWith("GET") && isOwn !== true;

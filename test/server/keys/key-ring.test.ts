@@ -223,7 +223,10 @@ describe("Key ring", () => {
     await pass(there.clock, 500);
     expect(there.ring.findWorkerSecret(secret)).toEqual({ kind: "valid", record });
     const before = told;
+    let toldHere = 0;
+    here.ring.workerSecretsChanged = () => toldHere++;
     await here.ring.revokeWorkerSecret(record.id);
+    expect(toldHere).toBe(1);
     await pass(there.clock, 500);
     expect(told).toBe(before + 1);
     expect(there.ring.isWorkerSecretValid(record.id)).toBe(false);
