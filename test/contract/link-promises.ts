@@ -1,5 +1,12 @@
 import { expect } from "bun:test";
-import { chat, expectError, healthShows, readyWorker, type ContractPromise } from "./promise.ts";
+import {
+  chat,
+  expectError,
+  healthShows,
+  readyWorker,
+  type ContractPromise,
+  PLAIN_STREAM,
+} from "./promise.ts";
 
 type Health = {
   workers_connected: number;
@@ -158,7 +165,7 @@ export const linkPromises: ContractPromise[] = [
     async keep(kind) {
       await using relay = await kind.start();
       const worker = await readyWorker(relay);
-      const answer = chat(relay, { stream: true });
+      const answer = chat(relay, PLAIN_STREAM);
       const request = await worker.next("request");
       worker.chunk(request, 'data: {"ha');
       const response = await answer;
@@ -174,7 +181,7 @@ export const linkPromises: ContractPromise[] = [
     async keep(kind) {
       await using relay = await kind.start();
       const worker = await readyWorker(relay);
-      const answer = chat(relay, { stream: true });
+      const answer = chat(relay, PLAIN_STREAM);
       const request = await worker.next("request");
       worker.chunk(request, '{"error":');
       worker.chunk(request, '"too long"}');

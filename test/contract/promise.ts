@@ -13,6 +13,9 @@ export interface ContractPromise {
 
 export const CHAT = "/v1/chat/completions";
 
+/** A stream whose client asks for the usage itself: the relay adds nothing, and holds not even half an event back. */
+export const PLAIN_STREAM = { stream: true, stream_options: { include_usage: true } };
+
 /** A chat request as a client sends it. */
 export function chat(
   relay: TestRelay,

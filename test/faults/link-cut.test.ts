@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { CutKind } from "../support/cutting-proxy.ts";
 import { DONE, errorAtEnd, event, eventsOf, textOf } from "./content.ts";
+import { PLAIN_STREAM } from "../contract/promise.ts";
 import { RawClient } from "./raw-client.ts";
 import { startRig, type Rig } from "./rig.ts";
 
@@ -78,7 +79,7 @@ for (const kind of ["close", "reset"] as CutKind[]) {
     ] as const) {
       test(`ends a stream with an error event ${state}, and without [DONE]`, async () => {
         await using rig = await startRig();
-        const client = await RawClient.chat(rig.port, { stream: true });
+        const client = await RawClient.chat(rig.port, PLAIN_STREAM);
         const asked = await rig.backend.next();
         const sent = eventsOf(2, 8).slice(0, events).join("") + rest;
         asked.head(200, SSE);

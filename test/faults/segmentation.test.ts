@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Flow } from "../support/cutting-proxy.ts";
 import { eventsOf, textOf } from "./content.ts";
+import { PLAIN_STREAM } from "../contract/promise.ts";
 import { RawClient } from "./raw-client.ts";
 import { startRig, type RigOptions } from "./rig.ts";
 
@@ -88,7 +89,7 @@ describe("A backend", () => {
 
   test("may split a character over two writes with a pause in between: it is held back, never replaced", async () => {
     await using rig = await startRig();
-    const client = await RawClient.chat(rig.port, { stream: true });
+    const client = await RawClient.chat(rig.port, PLAIN_STREAM);
     const asked = await rig.backend.next();
     asked.head(200, SSE);
     const [first = "", second = ""] = eventsOf(5, 2);

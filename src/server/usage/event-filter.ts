@@ -9,8 +9,8 @@ const CR = 0x0d;
 
 /**
  * Takes the event with the usage out of a stream of OpenAI's, for a client that did not ask for it. All
- * other bytes leave as they came, and in the turn in which they came, but for an event that is not whole
- * yet: it waits for its end.
+ * other bytes leave as they came, and in the turn in which they came, but for the data of an event that is
+ * not whole yet: it waits for its end. Comments and other fields, of which that event has none, do not wait.
  */
 export class EventFilter {
   /** The event that has begun. */
@@ -76,8 +76,8 @@ export class EventFilter {
       this.#off = true;
       return bytes.length;
     }
-    if (rest.length > MAX_HELD) this.#passing = true;
-    let from = at;
+    let from = dataLine(bytes, at);
+    if (bytes.length - from > MAX_HELD) this.#passing = true;
     if (this.#passing) {
       // Half an empty line says where the next event begins once the other half has come.
       from = bytes.length;
@@ -104,6 +104,22 @@ function isExtra(event: Uint8Array): boolean {
 
 const NO_CHOICES = /"choices"\s*:\s*\[\s*\]/;
 const latin1 = new TextDecoder("latin1");
+
+const DATA = new TextEncoder().encode("data:");
+
+/** Where the first line from `at` on begins that is data, or may become so; the end if there is none. */
+function dataLine(bytes: Uint8Array, at: number): number {
+  for (let line = at; line < bytes.length;) {
+    const there = Math.min(DATA.length, bytes.length - line);
+    let same = 0;
+    while (same < there && bytes[line + same] === DATA[same]) same++;
+    if (same === there) return line;
+    const end = bytes.indexOf(LF, line);
+    if (end === -1) break;
+    line = end + 1;
+  }
+  return bytes.length;
+}
 
 function endsEvent(bytes: Uint8Array): boolean {
   const { length } = bytes;
