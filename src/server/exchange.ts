@@ -297,6 +297,7 @@ export class Exchange {
     for (const name in ids) headers[name] ??= ids[name]!;
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
+    this.record.stampAnswer?.(headers);
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
     const sent = isBodiless(this.request.method, head.status) ? null : body;
     if (!(sent instanceof ReadableStream)) this.#answered();

@@ -74,6 +74,8 @@ export class RequestRecord implements Arrival {
   endedAt = 0;
   /** `undefined` where traces are not exported. */
   trace: RequestTrace | undefined;
+  /** Adds what its limits say to the fields of its answer; `undefined` where none concerns it. */
+  stampAnswer: ((fields: Record<string, string>) => void) | undefined;
   /** Status that the client was given; 499 if it left before it was given one. */
   status = 499;
   outcome: Outcome | undefined;

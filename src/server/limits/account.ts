@@ -94,7 +94,7 @@ export class Account {
 
   /** Why so many tokens cannot be used. */
   noTokens(need: Need, { now, wall }: Moment): LimitRefusal | undefined {
-    return longest([this.#noTokensNow(need, now), this.#noBudget(need, wall)]);
+    return longer(this.#noTokensNow(need, now), this.#noBudget(need, wall));
   }
 
   #noTokensNow(need: Need, now: number): LimitRefusal | undefined {
@@ -126,12 +126,13 @@ export class Account {
   }
 }
 
-/** The refusal that holds longest: a request has to pass them all. */
-export function longest(refusals: readonly (LimitRefusal | undefined)[]): LimitRefusal | undefined {
-  let found: LimitRefusal | undefined;
-  for (const refusal of refusals)
-    if (refusal !== undefined && (found === undefined || refusal.waitMs > found.waitMs)) found = refusal;
-  return found;
+/** Of two refusals the one that holds longer, as a request has to pass both; the first if they hold as long. */
+export function longer(
+  one: LimitRefusal | undefined,
+  other: LimitRefusal | undefined,
+): LimitRefusal | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return other.waitMs > one.waitMs ? other : one;
 }
 
 /** What a limit of `room` makes of a need. */

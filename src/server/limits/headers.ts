@@ -1,36 +1,32 @@
 import type { Dialect } from "../../protocol/dialect.ts";
+import type { HeaderFields } from "../../protocol/messages.ts";
 import type { Mark, Standing } from "./limiter.ts";
 
 /** Fields that tell of limits. A backend may have set some as well; where the relay has limits, those count. */
 export const LIMIT_FIELD = /^(x-ratelimit-|anthropic-ratelimit-)/;
 
-/** Writes how far the limits are used up into an answer. @param wall ms since the epoch */
-export function stampLimits(headers: Headers, standing: Standing, dialect: Dialect, wall: number): void {
-  const foreign = [...headers.keys()].filter((name) => LIMIT_FIELD.test(name));
-  for (const name of foreign) headers.delete(name);
-  for (const kind of ["requests", "tokens"] as const) {
-    const mark = standing[kind];
-    if (mark === undefined) continue;
-    stamp(headers, mark, kind);
-    if (dialect === "anthropic") stampAnthropic(headers, mark, kind, wall);
-  }
+/** Writes how far the limits are used up into the fields of an answer. @param wall ms since the epoch */
+export function stampLimits(fields: HeaderFields, standing: Standing, dialect: Dialect, wall: number): void {
+  for (const name in fields) if (LIMIT_FIELD.test(name)) delete fields[name];
+  const { requests, tokens } = standing;
+  if (requests !== undefined) stamp(fields, requests, "requests", dialect, wall);
+  if (tokens !== undefined) stamp(fields, tokens, "tokens", dialect, wall);
 }
 
-function stamp(headers: Headers, { limit, remaining, resetMs }: Mark, kind: string): void {
-  headers.set(`x-ratelimit-limit-${kind}`, String(limit));
-  headers.set(`x-ratelimit-remaining-${kind}`, String(remaining));
-  headers.set(`x-ratelimit-reset-${kind}`, formatReset(resetMs));
-}
-
-function stampAnthropic(
-  headers: Headers,
+function stamp(
+  fields: HeaderFields,
   { limit, remaining, resetMs }: Mark,
-  kind: string,
+  kind: "requests" | "tokens",
+  dialect: Dialect,
   wall: number,
 ): void {
-  headers.set(`anthropic-ratelimit-${kind}-limit`, String(limit));
-  headers.set(`anthropic-ratelimit-${kind}-remaining`, String(remaining));
-  headers.set(`anthropic-ratelimit-${kind}-reset`, new Date(Math.ceil(wall + resetMs)).toISOString());
+  fields[`x-ratelimit-limit-${kind}`] = String(limit);
+  fields[`x-ratelimit-remaining-${kind}`] = String(remaining);
+  fields[`x-ratelimit-reset-${kind}`] = formatReset(resetMs);
+  if (dialect !== "anthropic") return;
+  fields[`anthropic-ratelimit-${kind}-limit`] = String(limit);
+  fields[`anthropic-ratelimit-${kind}-remaining`] = String(remaining);
+  fields[`anthropic-ratelimit-${kind}-reset`] = new Date(Math.ceil(wall + resetMs)).toISOString();
 }
 
 /** A duration as OpenAI writes it, which is Go's way: `0s`, `20ms`, `8.64s`, `6m0s`, `1h0m30.5s`. */

@@ -1,5 +1,5 @@
 import type { BudgetPeriod } from "../client.ts";
-import { Account, longest, type LimitRefusal, type Moment, type Need, type Subject } from "./account.ts";
+import { Account, longer, type LimitRefusal, type Moment, type Need, type Subject } from "./account.ts";
 import { Budget } from "./budget.ts";
 import { Charge } from "./charge.ts";
 
@@ -82,10 +82,9 @@ export class Limiter {
    */
   reserve(subjects: readonly Subject[], need: Need, at: Moment): Reservation | LimitRefusal {
     const accounts = subjects.map((subject) => this.#accountOf(subject, at));
-    const refusal = longest([
-      ...accounts.map((account) => account.noRequest(at)),
-      ...accounts.map((account) => account.noTokens(need, at)),
-    ]);
+    let refusal: LimitRefusal | undefined;
+    for (const account of accounts)
+      refusal = longer(longer(refusal, account.noRequest(at)), account.noTokens(need, at));
     if (refusal !== undefined) return refusal;
     const charges = accounts.map((account) => new Charge(account, at));
     for (const charge of charges) charge.setAside(need, at);
@@ -97,7 +96,8 @@ export class Limiter {
     if (!reservation.isOpen) return undefined;
     const { charges } = reservation;
     for (const charge of charges) charge.giveBackTokens();
-    const refusal = longest(charges.map(({ account }) => account.noTokens(need, at)));
+    let refusal: LimitRefusal | undefined;
+    for (const { account } of charges) refusal = longer(refusal, account.noTokens(need, at));
     if (refusal === undefined) for (const charge of charges) charge.setAside(need, at);
     else if (reservation.close()) for (const charge of charges) charge.undo();
     return refusal;

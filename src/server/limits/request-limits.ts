@@ -104,17 +104,27 @@ export class RequestLimits {
     relay: (allowance: Allowance) => Promise<Response>,
     refuse: (error: ClientError) => Response,
   ): Promise<Response> {
-    const moment = momentOf(this.#clock);
-    const reserved = this.#limiter.reserve(subjects, leastNeed(record.method, record.path), moment);
+    let isStamped = false;
+    const stampAnswer = (fields: Record<string, string>): void => {
+      isStamped = true;
+      const at = momentOf(this.#clock);
+      stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
+    };
+    const need = leastNeed(record.method, record.path);
+    const reserved = this.#limiter.reserve(subjects, need, momentOf(this.#clock));
     let response: Response;
     if ("waitMs" in reserved) response = refuse(limitError(reserved));
     else {
       const allowance = new Allowance(this.#limiter, this.#clock, reserved);
       this.#allowances.set(record, allowance);
+      // A field of an answer that is there already takes ten times as long to change.
+      record.stampAnswer = stampAnswer;
       response = await relay(allowance);
     }
-    const { now, wall } = momentOf(this.#clock);
-    stampLimits(response.headers, this.#limiter.standing(subjects, { now, wall }), dialect, wall);
+    if (isStamped) return response;
+    const fields: Record<string, string> = {};
+    stampAnswer(fields);
+    for (const name in fields) response.headers.set(name, fields[name] ?? "");
     return response;
   }
 
