@@ -164,12 +164,15 @@ async function runServe(
       if (relay !== undefined) used = reload(relay, used, log, reread);
     },
   });
+  let code = 0;
   try {
     relay = await starting;
-    return await ended;
+    code = await ended;
+    return code;
   } finally {
     file?.remove();
-    await state?.[Symbol.asyncDispose]();
+    // A second signal waits for nobody, a database that is not well least of all.
+    if (code === 0) await state?.[Symbol.asyncDispose]();
   }
 }
 

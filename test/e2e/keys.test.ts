@@ -1,4 +1,5 @@
 import Anthropic, * as anthropicSdk from "@anthropic-ai/sdk";
+import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -110,6 +111,26 @@ describe("Keys in the executable", () => {
     expect((await type(dir.path, "keys", "list")).stdout).toMatch(
       /^ada +mr_live_\w{8} +valid +all +none +2/m,
     );
+  });
+
+  test("keep nobody waiting for a database that is locked, when a second signal ends the relay", async () => {
+    using dir = new TempDir();
+    await using backend = startTestBackend({ tokenDelayMs: 100_000 });
+    const serve = ["--data-dir", dir.path, "--require-api-keys"];
+    await using relayed = await startRelayed({ backendUrl: backend.url, serve });
+    const key = await made(dir.path, "keys", "create", "ada");
+    using other = new Database(join(dir.path, "modelrelay.db"));
+    other.run("BEGIN IMMEDIATE");
+    // The use of the key is to be written at the end.
+    const stream = await openAi(relayed.url, key).chat.completions.create({ ...chat, stream: true });
+    expect((await stream[Symbol.asyncIterator]().next()).done).toBe(false);
+    relayed.serve.kill("SIGTERM");
+    await relayed.serve.until(/Finishing what runs/);
+    const askedAt = performance.now();
+    relayed.serve.kill("SIGTERM");
+    expect(await relayed.serve.exited).toBe(143);
+    // A call on the database is given up after five seconds.
+    expect(performance.now() - askedAt).toBeLessThan(3_000);
   });
 
   test("tell once what to type, and make a first key where others can reach the relay", async () => {
