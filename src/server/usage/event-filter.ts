@@ -17,6 +17,8 @@ export class EventFilter {
   #held: Uint8Array<ArrayBuffer> | undefined;
   /** The event that has begun is a long one, and what came of it has left. */
   #passing = false;
+  /** What left of the event that has begun ends inside a line, which is not its data. */
+  #isInLine = false;
   /** The stream divides its lines in a way that is not looked into. */
   #off = false;
   #removed = 0;
@@ -27,23 +29,28 @@ export class EventFilter {
    */
   take(part: Uint8Array<ArrayBuffer>, plain: boolean): Uint8Array<ArrayBuffer> {
     if (this.#off) return part;
-    if (plain && this.#held === undefined && !this.#passing && endsEvent(part)) return part;
+    if (plain && this.#held === undefined && !this.#passing && endsEvent(part)) {
+      this.#isInLine = false;
+      return part;
+    }
     const bytes = this.#held === undefined ? part : Buffer.concat([this.#held, part]);
     this.#held = undefined;
+    const firstLine = this.#isInLine ? lineAfter(bytes, 0) : 0;
+    this.#isInLine = false;
     const leaving: Uint8Array[] = [];
     let from = 0;
     let at = 0;
     for (let end = eventEnd(bytes, 0); end !== undefined; end = eventEnd(bytes, at)) {
-      const event = bytes.subarray(at, end);
-      if (!this.#passing && isExtra(event)) {
-        leaving.push(bytes.subarray(from, at));
-        this.#removed += event.length;
+      const data = dataLine(bytes, Math.max(at, firstLine), end);
+      if (!this.#passing && isExtra(bytes.subarray(data, end))) {
+        leaving.push(bytes.subarray(from, data));
+        this.#removed += end - data;
         from = end;
       }
       this.#passing = false;
       at = end;
     }
-    leaving.push(bytes.subarray(from, this.#holdFrom(bytes, at)));
+    leaving.push(bytes.subarray(from, this.#holdFrom(bytes, at, firstLine)));
     const [only] = leaving;
     return (leaving.length === 1 ? only : Buffer.concat(leaving)) as Uint8Array<ArrayBuffer>;
   }
@@ -69,20 +76,21 @@ export class EventFilter {
   }
 
   /** Holds back the event that begins at `at` and has no end. @returns up to where the bytes leave */
-  #holdFrom(bytes: Uint8Array, at: number): number {
+  #holdFrom(bytes: Uint8Array, at: number, firstLine: number): number {
     if (at === bytes.length) return at;
     const rest = bytes.subarray(at);
     if (hasBareReturn(rest)) {
       this.#off = true;
       return bytes.length;
     }
-    let from = dataLine(bytes, at);
+    let from = dataLine(bytes, Math.max(at, firstLine), bytes.length);
     if (bytes.length - from > MAX_HELD) this.#passing = true;
     if (this.#passing) {
       // Half an empty line says where the next event begins once the other half has come.
       from = bytes.length;
       while (from > at && (bytes[from - 1] === LF || bytes[from - 1] === CR)) from--;
     }
+    this.#isInLine = from === bytes.length && bytes[from - 1] !== LF;
     if (from < bytes.length) this.#held = new Uint8Array(bytes.subarray(from));
     return from;
   }
@@ -107,18 +115,21 @@ const latin1 = new TextDecoder("latin1");
 
 const DATA = new TextEncoder().encode("data:");
 
-/** Where the first line from `at` on begins that is data, or may become so; the end if there is none. */
-function dataLine(bytes: Uint8Array, at: number): number {
-  for (let line = at; line < bytes.length;) {
-    const there = Math.min(DATA.length, bytes.length - line);
+/** Where the first line from `at` on begins that is data, or may become so; `end` if there is none. */
+function dataLine(bytes: Uint8Array, at: number, end: number): number {
+  for (let line = at; line < end; line = lineAfter(bytes, line)) {
+    const there = Math.min(DATA.length, end - line);
     let same = 0;
     while (same < there && bytes[line + same] === DATA[same]) same++;
     if (same === there) return line;
-    const end = bytes.indexOf(LF, line);
-    if (end === -1) break;
-    line = end + 1;
   }
-  return bytes.length;
+  return end;
+}
+
+/** Where the line after the one at `at` begins. */
+function lineAfter(bytes: Uint8Array, at: number): number {
+  const end = bytes.indexOf(LF, at);
+  return end === -1 ? bytes.length : end + 1;
 }
 
 function endsEvent(bytes: Uint8Array): boolean {

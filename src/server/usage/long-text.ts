@@ -1,5 +1,5 @@
 /** What is kept of each end of a long text: what usage stands in is far shorter. */
-const END_BYTES = 32 * 1024;
+const END_BYTES = 16 * 1024;
 const WHOLE_BYTES = 2 * END_BYTES;
 const FIRST_BYTES = 1024;
 
@@ -8,6 +8,15 @@ export interface TextEnds {
   head: Uint8Array;
   /** `undefined` if the head is the whole text; else some of it is missing between the two. */
   tail: Uint8Array | undefined;
+}
+
+/** What is kept of a text that is here as a whole. */
+export function endsOf(text: Uint8Array): TextEnds {
+  if (text.length <= WHOLE_BYTES) return { head: new Uint8Array(text), tail: undefined };
+  return {
+    head: new Uint8Array(text.subarray(0, END_BYTES)),
+    tail: new Uint8Array(text.subarray(-END_BYTES)),
+  };
 }
 
 /** Gathers a text of any length, of which the beginning and the end are kept. */
@@ -32,6 +41,12 @@ export class LongText {
     }
   }
 
+  /** Forgets the text, and keeps the memory for another one. */
+  clear(): void {
+    this.#length = 0;
+  }
+
+  /** What was kept; until more comes, or it is cleared. */
   ends(): TextEnds {
     if (this.#length <= WHOLE_BYTES) return { head: this.#bytes.subarray(0, this.#length), tail: undefined };
     const at = this.#place();

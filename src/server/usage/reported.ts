@@ -15,7 +15,7 @@ export interface Report {
 const MAX_USAGE = 8 * 1024;
 const MAX_MODEL = 1024;
 /** Of each end of a text. */
-const LOOKED_AT = 32 * 1024;
+const LOOKED_AT = 16 * 1024;
 /** Members of one name that are looked at: a tool may have some of its own. */
 const MAX_LOOKS = 16;
 

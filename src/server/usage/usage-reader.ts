@@ -1,5 +1,5 @@
 import { createParser } from "eventsource-parser";
-import { LongText, type TextEnds } from "./long-text.ts";
+import { endsOf, LongText, type TextEnds } from "./long-text.ts";
 import { find, hasCounts, hasUsage, readReport, type Report } from "./reported.ts";
 
 /** How an answer's bytes are divided: events, lines that are JSON, or one JSON text. */
@@ -41,7 +41,7 @@ const MIN_LINE = 40;
 class LineReader implements UsageReader {
   readonly #framing: "events" | "lines";
   readonly #reports: (bytes: Uint8Array) => boolean;
-  /** The line that has begun, if a part ended inside it. */
+  /** The line that has begun, if a part ended inside it; used again for the next such line. */
   #line: LongText | undefined;
   #first: TextEnds | undefined;
   #last: TextEnds | undefined;
@@ -53,7 +53,7 @@ class LineReader implements UsageReader {
   }
 
   feed(bytes: Uint8Array): boolean {
-    const whole = this.#line === undefined && bytes[bytes.length - 1] === LF;
+    const whole = !this.#isInside && bytes[bytes.length - 1] === LF;
     if (whole && this.#lengths.length === SAMPLED_LINES && !this.#reports(bytes)) return true;
     this.#split(bytes);
     return false;
@@ -67,8 +67,7 @@ class LineReader implements UsageReader {
 
   report(): Report {
     // A stream may end without the end of its last line.
-    if (this.#line !== undefined) this.#take(this.#line.ends(), this.#line.length);
-    this.#line = undefined;
+    this.#endLine();
     const [first, last] = [this.#first, this.#last].map((line) => (line ? this.#read(line) : {}));
     return merged(first ?? {}, last ?? {});
   }
@@ -78,17 +77,24 @@ class LineReader implements UsageReader {
     for (let end = bytes.indexOf(LF); end !== -1; end = bytes.indexOf(LF, at)) {
       const part = bytes.subarray(at, end);
       at = end + 1;
-      if (this.#line === undefined) {
-        this.#take({ head: part, tail: undefined }, part.length);
-        continue;
-      }
-      this.#line.push(part);
-      this.#take(this.#line.ends(), this.#line.length);
-      this.#line = undefined;
+      if (this.#isInside) {
+        this.#line?.push(part);
+        this.#endLine();
+      } else this.#take({ head: part, tail: undefined }, part.length);
     }
     if (at === bytes.length) return;
     this.#line ??= new LongText();
     this.#line.push(bytes.subarray(at));
+  }
+
+  get #isInside(): boolean {
+    return this.#line !== undefined && this.#line.length > 0;
+  }
+
+  #endLine(): void {
+    if (this.#line === undefined || this.#line.length === 0) return;
+    this.#take(this.#line.ends(), this.#line.length);
+    this.#line.clear();
   }
 
   #take(line: TextEnds, length: number): void {
@@ -119,10 +125,9 @@ export function eventData(event: Uint8Array): string | undefined {
 
 const decoder = new TextDecoder();
 
-/** The bytes of a part belong to the link, or to a line that is not kept. */
+/** The bytes of a part belong to the link, those of a line to the next one. */
 function kept({ head, tail }: TextEnds): TextEnds {
-  const own = head.byteLength < head.buffer.byteLength ? Uint8Array.prototype.slice.call(head) : head;
-  return { head: own, tail };
+  return tail === undefined ? endsOf(head) : { head: new Uint8Array(head), tail };
 }
 
 /** Counts never shrink in the course of a stream, though some backends say 0 where they mean nothing new. */

@@ -60,6 +60,24 @@ describe("EventFilter", () => {
     }
   }
 
+  test("leaves comments and other fields, also those right before the event, however the bytes are cut", () => {
+    const kept = [": ping\n", "id: 7\nevent: chunk\n", ": a\n\n: b\n"];
+    const text = kept.map((lines) => `${lines}${EXTRA}${CHAT.parts[3]}`).join("");
+    const wanted = kept.map((lines) => `${lines}${CHAT.parts[3]}`).join("");
+    for (const [, write] of FORMS.slice(0, 2)) {
+      expect(pass([bytesOf(write(text))]).text).toBe(write(wanted));
+      for (let seed = 1; seed <= 60; seed++) {
+        for (const longest of [1, 4, 30, 200])
+          expect(pass(split(write(text), seeded(seed), longest)).text).toBe(write(wanted));
+      }
+    }
+  });
+
+  test("does not hold back a comment, or half of one", () => {
+    expect(pass([": ping\n", ": pi", "ng\n", "\n"].map(bytesOf)).each).toEqual([7, 4, 3, 1]);
+    expect(pass([": pi", `ng\n${EXTRA}`].map(bytesOf)).text).toBe(": ping\n");
+  });
+
   test("hands each whole event on at once, and holds back only what is not whole", () => {
     const parts = CHAT.parts.filter((part) => part !== EXTRA).map(bytesOf);
     expect(pass(parts).each).toEqual(parts.map((part) => part.length));
