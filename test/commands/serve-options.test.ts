@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { defaultDataDir } from "../../src/commands/data-dir.ts";
 import { checkDemo, demoOptions } from "../../src/commands/demo-options.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { secretsOf } from "../../src/commands/serve-secrets.ts";
 import { checkServe, isPublic, serveOptions } from "../../src/commands/serve-options.ts";
 import { keepSecret } from "../../src/commands/kept-secret.ts";
 import { Problem } from "../../src/base/errors.ts";
@@ -27,6 +29,39 @@ describe("Safe by default", () => {
         "Cannot use api-key (flag --api-key) and allow-anonymous (flag --allow-anonymous) together: one asks for a key, the other for none",
       action: "Keep one of them",
     });
+  });
+
+  test("serve asks for keys where it is told to, or where others can reach it and it is told nothing", () => {
+    using dir = new TempDir();
+    const asks = (...args: string[]) => {
+      const { requireApiKeys, apiKey } = secretsOf(
+        serve([...args, "--data-dir", dir.path]).config,
+        silentLog,
+      );
+      // Without a first key nobody could come in before one is made.
+      expect(apiKey !== undefined).toBe(requireApiKeys);
+      return requireApiKeys;
+    };
+    const open = "--listen=:80";
+    expect([asks(), asks("--api-key=k"), asks("--require-api-keys")]).toEqual([false, true, true]);
+    expect([asks(open), asks(open, "--allow-anonymous"), asks(open, "--no-require-api-keys")]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+  });
+
+  test("serve refuses to be told both to ask for keys and not to", () => {
+    const pairs = [
+      ["--api-key=k", "--no-require-api-keys"],
+      ["--require-api-keys", "--allow-anonymous"],
+    ];
+    for (const pair of pairs)
+      expect(mistake(() => checkServe(serve(pair))).message).toEndWith(
+        "together: one asks for a key, the other for none",
+      );
+    checkServe(serve(["--allow-anonymous", "--no-require-api-keys"]));
+    checkServe(serve(["--api-key=k", "--require-api-keys"]));
   });
 
   test("serve refuses a body limit above what all bodies together may take", () => {
