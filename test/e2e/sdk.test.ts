@@ -115,7 +115,13 @@ describe("The OpenAI SDK through relay and worker", () => {
     const request = { model: MODEL, prompt: TEXT };
     const whole = await setup.both(({ openai }) => openai.completions.create(request));
     const chunks = await setup.both(async ({ openai }) =>
-      collect(await openai.completions.create({ ...request, stream: true })),
+      collect(
+        await openai.completions.create({
+          ...request,
+          stream: true,
+          stream_options: { include_usage: true },
+        }),
+      ),
     );
     expect(chunks.map(({ choices }) => choices[0]?.text).join("")).toBe(whole.choices[0]?.text ?? "");
   });
