@@ -3,13 +3,16 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { AdminRoute } from "../admin/admin-desk.ts";
 import type { RecordSink } from "../request-record.ts";
+import { Retention } from "../retention.ts";
 import { RequestFeed } from "./request-feed.ts";
-import { UsageRetention } from "./usage-retention.ts";
 import { usageRoutes } from "./usage-routes.ts";
 import { usageRow } from "./usage-row.ts";
 import { UsageSpool } from "./usage-spool.ts";
 import type { UsageStore } from "./usage-store.ts";
 import { UsageWriter, type UsageBacklog } from "./usage-writer.ts";
+
+/** Rows that are removed at once. */
+const PAGE_ROWS = 500;
 
 /** Of rows that wait for the database, in the data directory. */
 export const SPOOL_FILE = "usage-spool.jsonl";
@@ -39,7 +42,11 @@ export async function startUsage(parts: UsageParts): Promise<Usage> {
   const { store, dataDir, keepMs, clock, log, random = Math.random } = parts;
   const spool = new UsageSpool(join(dataDir, SPOOL_FILE));
   const writer = new UsageWriter({ store, spool, clock, log, random });
-  const retention = new UsageRetention({ store, keepMs, clock, log });
+  const removePage = async (before: number) => {
+    const removed = await store.removeUsage(before, PAGE_ROWS);
+    return { removed, more: removed === PAGE_ROWS };
+  };
+  const retention = new Retention({ what: "usage", removePage, keepMs, clock, log });
   const feed = new RequestFeed(clock);
   await writer.start();
   return {

@@ -1,12 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { AdminRefusal, createAdminDesk } from "../../../src/server/admin/admin-desk.ts";
 import { RequestFeed } from "../../../src/server/usage/request-feed.ts";
-import { UsageRetention } from "../../../src/server/usage/usage-retention.ts";
 import { usageRoutes } from "../../../src/server/usage/usage-routes.ts";
-import { silentLog } from "../../../src/base/log.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { MemoryUsageStore } from "../../support/memory-usage-store.ts";
-import { row, textOf, turnsUntil } from "./rows.ts";
+import { row, textOf } from "./rows.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -247,48 +245,5 @@ describe("GET /admin/requests?follow=1", () => {
     const stopped = deskRig(false);
     expect((await refusal(stopped.get("/admin/requests", "follow=1")))[0]).toBe(400);
     expect(await stopped.get<Shown>("/admin/requests", "follow=0")).toEqual({ requests: [], before: null });
-  });
-});
-
-describe("UsageRetention", () => {
-  test("removes what is too old, a page at a time, at the start and each hour", async () => {
-    const clock = new ManualClock();
-    const store = new MemoryUsageStore();
-    const old = clock.wall() - 91 * DAY;
-    await store.insertUsage(Array.from({ length: 1_200 }, (_, n) => row(`old${n}`, { at: old })));
-    await store.insertUsage([row("new", { at: clock.wall() - 89 * DAY })]);
-    const retention = new UsageRetention({ store, keepMs: 90 * DAY, clock, log: silentLog });
-    const sizes: number[] = [];
-    for (let page = 0; page < 3; page++) {
-      const before = store.rows.size;
-      clock.advance(50);
-      await turnsUntil(() => store.rows.size < before && clock.pending.length === 1);
-      sizes.push(store.rows.size);
-    }
-    expect([sizes, clock.pending]).toEqual([[701, 201, 1], [HOUR]]);
-    clock.advance(2 * DAY);
-    await turnsUntil(() => clock.pending.length === 1);
-    expect(store.rows.size).toBe(1);
-    clock.advance(HOUR);
-    await turnsUntil(() => store.rows.size === 0);
-    retention.stop();
-  });
-
-  test("tries again after an hour if the database fails, and ends when it is stopped", async () => {
-    const clock = new ManualClock();
-    let asked = 0;
-    const store = {
-      async removeUsage(): Promise<number> {
-        asked++;
-        throw new Error("it is gone");
-      },
-    };
-    const retention = new UsageRetention({ store, keepMs: DAY, clock, log: silentLog });
-    clock.advance(0);
-    await turnsUntil(() => clock.pending.length === 1);
-    clock.advance(HOUR);
-    await turnsUntil(() => asked === 2 && clock.pending.length === 1);
-    retention.stop();
-    expect(clock.pending).toEqual([]);
   });
 });
