@@ -4,6 +4,7 @@ import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SQL } from "bun";
 import { systemClock } from "../../src/base/clock.ts";
+import { SCHEMA_VERSION } from "../../src/server/store/migrations.ts";
 import { DATABASE_FILE, openStore } from "../../src/server/store/store.ts";
 import { dataFolder, key, sharedPostgres, stopPostgres, usage } from "../server/store/stores.ts";
 import { binaryPath } from "../support/binary.ts";
@@ -43,7 +44,7 @@ describe("db check", () => {
     await using _ = await runningStore(folder.dir);
     const { stdout, stderr, code } = await run(["check", "--data-dir", folder.dir]);
     expect(stdout.replace(/\d+(\.\d+)? (B|KiB|MiB|GiB|TiB|ms)\b/g, "N $2")).toMatch(
-      /^ok {4}database {13}\S+: N KiB, N KiB of changes beside it\nok {4}tables {15}version 1: as this modelrelay has them\nok {4}integrity {12}every page and index is sound\nok {4}rows {17}keys 1, worker secrets 0, usage 2\nok {4}writing {14}took N ms\nok {4}space {16}N \w+ free on the disk\n$/,
+      /^ok {4}database {13}\S+: N KiB, N KiB of changes beside it\nok {4}tables {15}version 2: as this modelrelay has them\nok {4}integrity {12}every page and index is sound\nok {4}rows {17}keys 1, worker secrets 0, usage 2, bodies 0\nok {4}writing {14}took N ms\nok {4}space {16}N \w+ free on the disk\n$/,
     );
     expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
   });
@@ -55,9 +56,9 @@ describe("db check", () => {
     const report = JSON.parse(stdout) as Report;
     expect(report).toMatchObject({
       database: join(folder.dir, DATABASE_FILE),
-      schema_version: 1,
-      known_version: 1,
-      rows: { keys: 1, worker_secrets: 0, usage: 2 },
+      schema_version: SCHEMA_VERSION,
+      known_version: SCHEMA_VERSION,
+      rows: { keys: 1, worker_secrets: 0, usage: 2, bodies: 0 },
     });
     expect([typeof report["database_bytes"], typeof report["free_bytes"], code]).toEqual([
       "number",

@@ -69,6 +69,10 @@ export class MemoryUsageStore implements UsageStore {
       .slice(0, limit);
   }
 
+  async findRequest(id: string): Promise<UsageRow | undefined> {
+    return this.rows.get(id);
+  }
+
   async tokensByKey(since: number): Promise<Map<string, number>> {
     const tokens = new Map<string, number>();
     for (const { at, keyId, promptTokens, completionTokens } of this.rows.values()) {

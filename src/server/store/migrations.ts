@@ -14,6 +14,9 @@ const SERIAL: Record<Dialect, string> = {
   postgres: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 };
 
+/** Bytes as they are. */
+const BYTES: Record<Dialect, string> = { sqlite: "BLOB", postgres: "BYTEA" };
+
 /** Times are ms since the epoch; a flag is 0 or 1; lists and limits are JSON. */
 export const MIGRATIONS: readonly Migration[] = [
   {
@@ -72,6 +75,20 @@ export const MIGRATIONS: readonly Migration[] = [
       )`,
       "CREATE INDEX usage_by_time ON usage (at)",
       "CREATE INDEX usage_by_key_and_time ON usage (key_id, at)",
+    ],
+  },
+  {
+    version: 2,
+    statements: (dialect) => [
+      `CREATE TABLE bodies (
+        id TEXT PRIMARY KEY,
+        at BIGINT NOT NULL,
+        request_bytes BIGINT NOT NULL,
+        answer_bytes BIGINT NOT NULL,
+        request ${BYTES[dialect]} NOT NULL,
+        answer ${BYTES[dialect]} NOT NULL
+      )`,
+      "CREATE INDEX bodies_by_time ON bodies (at)",
     ],
   },
 ];

@@ -1,4 +1,5 @@
 import { backup } from "./backup.ts";
+import { findBodies, insertBodies, removeBodies } from "./body-operations.ts";
 import type { Access } from "./database.ts";
 import {
   hashSecret,
@@ -13,7 +14,14 @@ import {
   workerSecretsAfter,
 } from "./key-operations.ts";
 import type { Context } from "./operation.ts";
-import { insertUsage, recentRequests, removeUsage, sumUsage, tokensByKey } from "./usage-operations.ts";
+import {
+  findRequest,
+  insertUsage,
+  recentRequests,
+  removeUsage,
+  sumUsage,
+  tokensByKey,
+} from "./usage-operations.ts";
 
 export interface Operation<A extends unknown[], R> {
   access: Access;
@@ -44,7 +52,11 @@ export const OPERATIONS = {
   sumUsage: reads(sumUsage),
   recentRequests: reads(recentRequests),
   tokensByKey: reads(tokensByKey),
+  findRequest: reads(findRequest),
   removeUsage: writes(removeUsage),
+  insertBodies: writes(insertBodies),
+  findBodies: reads(findBodies),
+  removeBodies: writes(removeBodies),
   // Within a transaction SQLite makes no copy.
   backup: reads(backup),
 };

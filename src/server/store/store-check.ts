@@ -8,8 +8,9 @@ import { SCHEMA_VERSION } from "./migrations.ts";
 import { schemaVersion } from "./schema.ts";
 import type { StoreError } from "./store-error.ts";
 
-const TABLES = ["keys", "worker_secrets", "usage"] as const;
-export type CountedTable = (typeof TABLES)[number];
+/** And the version of the tables since which each is there. */
+const TABLES = { keys: 1, worker_secrets: 1, usage: 1, bodies: 2 } as const;
+export type CountedTable = keyof typeof TABLES;
 
 /** For what has to take no time, whatever the size of the database. */
 const TRIAL_MS = 5_000;
@@ -61,8 +62,8 @@ export async function checkDatabase(
   const isFile = database.dialect === "sqlite";
   const findings = isFile ? await integrity(database, signal) : undefined;
   const readable = await tried(database, clock, async () => {
-    if (version === 0) return;
-    for (const table of TABLES) {
+    for (const table of Object.keys(TABLES) as CountedTable[]) {
+      if (version < TABLES[table]) continue;
       rows[table] = await database.run(
         "read",
         async (sql) => integer((await sql.unsafe(`SELECT COUNT(*) AS rows FROM ${table}`))[0]?.rows),

@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import { silentLog, type Log } from "../../base/log.ts";
+import type { BodyStore, KeptBodies } from "../bodies/body-store.ts";
 import type { KeyChanges, KeyRecord, KeyStore } from "../keys/key-store.ts";
 import type { WorkerSecretRecord, WorkerSecretStore } from "../keys/worker-secret-store.ts";
+import type { RemovedPage } from "../retention.ts";
 import type { RequestFilter, UsageGroup, UsageRow, UsageStore, UsageSum } from "../usage/usage-store.ts";
 import { isPostgresUrl } from "./address.ts";
 import type { BackupResult } from "./backup.ts";
@@ -45,8 +47,8 @@ export interface StoreTools {
   startThread?: StartThread;
 }
 
-/** Keys, workers' secrets and usage in one database. No call keeps the event loop waiting; each ends in time. */
-export interface Store extends KeyStore, WorkerSecretStore, UsageStore, AsyncDisposable {
+/** Keys, workers' secrets, usage and bodies in one database. No call keeps the event loop waiting; each ends in time. */
+export interface Store extends KeyStore, WorkerSecretStore, UsageStore, BodyStore, AsyncDisposable {
   /** Kept up to date by the calls, and by attempts to write while it is not well. */
   health(): StoreHealth;
   /** Version of the tables; `undefined` until the database could be reached. */
@@ -186,12 +188,28 @@ class ThreadedStore implements Store {
     return this.#report("recentRequests", filter);
   }
 
+  findRequest(id: string): Promise<UsageRow | undefined> {
+    return this.#report("findRequest", id);
+  }
+
   async tokensByKey(since: number): Promise<Map<string, number>> {
     return new Map(await this.#report("tokensByKey", since));
   }
 
   removeUsage(before: number, limit: number): Promise<number> {
     return this.#call("removeUsage", before, limit);
+  }
+
+  insertBodies(bodies: readonly KeptBodies[]): Promise<void> {
+    return this.#call("insertBodies", [...bodies]);
+  }
+
+  findBodies(id: string): Promise<KeptBodies | undefined> {
+    return this.#report("findBodies", id);
+  }
+
+  removeBodies(before: number): Promise<RemovedPage> {
+    return this.#call("removeBodies", before);
   }
 
   backup(file: string): Promise<BackupResult> {

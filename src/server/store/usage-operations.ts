@@ -197,6 +197,11 @@ export async function recentRequests({ sql }: Context, filter: RequestFilter): P
   return rows.map(rowOf);
 }
 
+export async function findRequest({ sql }: Context, id: string): Promise<UsageRow | undefined> {
+  const [row]: Row[] = await sql.unsafe(`SELECT ${NAMES} FROM usage WHERE id = $1`, [id]);
+  return row && rowOf(row);
+}
+
 /** As pairs of a key's id and its tokens. */
 export async function tokensByKey({ sql }: Context, since: number): Promise<[string, number][]> {
   const rows: Row[] = await sql`SELECT key_id, SUM(prompt_tokens + completion_tokens) AS tokens FROM usage

@@ -64,6 +64,7 @@ export interface UsageStore {
   sumUsage(by: UsageGroup, since: number, until?: number): Promise<UsageSum[]>;
   /** Newest first. */
   recentRequests(filter: RequestFilter): Promise<UsageRow[]>;
+  findRequest(id: string): Promise<UsageRow | undefined>;
   /** Prompt and completion tokens of each key since then, by the key's id. */
   tokensByKey(since: number): Promise<Map<string, number>>;
   /** Removes at most `limit` rows that came before. @returns how many */

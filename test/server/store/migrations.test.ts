@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import { MIGRATIONS, SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
 import { DATABASE_FILE, type StoreOptions } from "../../../src/server/store/store.ts";
-import { DATABASE_KINDS, errorOf, type TestDatabase } from "./stores.ts";
+import { DATABASE_KINDS, errorOf, key, type TestDatabase } from "./stores.ts";
 
 const CHILD = join(import.meta.dir, "migration-child.ts");
 
@@ -38,10 +38,24 @@ for (const kind of DATABASE_KINDS) {
     test("are made once, whoever opens the database at the same time", async () => {
       await using database = await kind.create();
       const stores = await Promise.all(Array.from({ length: 4 }, () => database.open()));
-      expect(stores.map(({ schemaVersion }) => schemaVersion)).toEqual([1, 1, 1, 1]);
+      expect(stores.map(({ schemaVersion }) => schemaVersion)).toEqual(Array(4).fill(SCHEMA_VERSION));
       await using sql = beside(database.options);
       const rows = await sql`SELECT version FROM schema_versions ORDER BY version`;
-      expect([...rows]).toEqual([{ version: 1 }]);
+      expect([...rows]).toEqual(MIGRATIONS.map(({ version }) => ({ version })));
+    });
+
+    test("of version 1 get the one for bodies, and keep what is in the others", async () => {
+      await using database = await kind.create();
+      const record = key();
+      const older = await database.open();
+      await older.insertKey(record);
+      await older.close();
+      await using sql = beside(database.options);
+      await sql`DROP TABLE bodies`;
+      await sql`DELETE FROM schema_versions WHERE version > 1`;
+      const store = await database.open();
+      expect([store.schemaVersion, await store.listKeys()]).toEqual([SCHEMA_VERSION, [record]]);
+      expect(await store.findBodies("any")).toBeUndefined();
     });
 
     test("have indexes for usage by time, and by key and time", async () => {
@@ -84,10 +98,12 @@ for (const kind of DATABASE_KINDS) {
       await sql`INSERT INTO schema_versions (version, applied_at) VALUES (${7}, ${0})`;
       const error = await errorOf(database.open());
       expect(error.code).toBe("store_newer");
-      expect(error.message).toContain("its tables have version 7, and this modelrelay knows them up to 1");
+      expect(error.message).toContain(
+        `its tables have version 7, and this modelrelay knows them up to ${SCHEMA_VERSION}`,
+      );
       expect(error.action).toContain("Install the modelrelay that was used last, or a newer one");
       const store = await database.open({ purpose: "inspect" });
-      expect(await store.check()).toMatchObject({ schemaVersion: 7, knownVersion: 1 });
+      expect(await store.check()).toMatchObject({ schemaVersion: 7, knownVersion: SCHEMA_VERSION });
       if (kind.name === "PostgreSQL") return;
       // What a newer program left can be saved before anything is tried with it.
       const copy = join(database.options.dataDir, "copy.db");

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { SQL } from "bun";
 import { systemClock } from "../../../src/base/clock.ts";
+import { SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
 import { openStore, type Store } from "../../../src/server/store/store.ts";
 import type { StoreHealth } from "../../../src/server/store/store-health.ts";
 import { startCuttingProxy } from "../../support/cutting-proxy.ts";
@@ -118,7 +119,7 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
     const back = watch.back();
     await server.start();
     await back;
-    expect([store.schemaVersion, await store.revision()]).toEqual([1, 0]);
+    expect([store.schemaVersion, await store.revision()]).toEqual([SCHEMA_VERSION, 0]);
   });
 
   test("that answers half a second late: calls take longer, and nothing else does", async () => {

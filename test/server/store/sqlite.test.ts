@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
+import { SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
 import { SqliteDatabase } from "../../../src/server/store/sqlite-database.ts";
 import { DATABASE_FILE, openStore, type Store } from "../../../src/server/store/store.ts";
 import { expectFlowing, watchLoop } from "./loop-lag.ts";
@@ -148,7 +149,7 @@ describe("A store in a SQLite file", () => {
     const back = watch.back();
     holder.kill("SIGKILL");
     await back;
-    expect([store.schemaVersion, await store.revision()]).toEqual([1, 0]);
+    expect([store.schemaVersion, await store.revision()]).toEqual([SCHEMA_VERSION, 0]);
   });
 
   test("names a file that is no database, and leaves it alone", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import { SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
 import { DATABASE_KINDS, errorOf, key, usage, workerSecret } from "./stores.ts";
 
 const DAY_MS = 86_400_000;
@@ -12,7 +13,7 @@ for (const kind of DATABASE_KINDS) {
     test("is empty, at the version that the program knows, and well", async () => {
       await using database = await kind.create();
       const store = await database.open();
-      expect(store.schemaVersion).toBe(1);
+      expect(store.schemaVersion).toBe(SCHEMA_VERSION);
       expect(store.health()).toMatchObject({ ok: true, reason: "", code: undefined });
       expect([
         await store.listKeys(),
@@ -373,11 +374,11 @@ for (const kind of DATABASE_KINDS) {
       await store.insertUsage([usage(), usage()]);
       const [seen] = await Promise.all([store.check(), store.insertUsage([])]);
       expect(seen).toMatchObject({
-        schemaVersion: 1,
-        knownVersion: 1,
+        schemaVersion: SCHEMA_VERSION,
+        knownVersion: SCHEMA_VERSION,
         findings: kind.name === "SQLite" ? [] : undefined,
         readable: { ok: true },
-        rows: { keys: 1, worker_secrets: 0, usage: 2 },
+        rows: { keys: 1, worker_secrets: 0, usage: 2, bodies: 0 },
         writable: { ok: true, why: "" },
         databaseBytes: expect.any(Number),
       });
