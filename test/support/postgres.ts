@@ -31,10 +31,15 @@ function freePort(): number {
   return port;
 }
 
-function asServant(command: string[]): string[] {
-  if (process.getuid?.() !== 0) return command;
+/** The program with its arguments, as somebody whom the server takes. @param more flags of setpriv */
+function asServant(command: string[], ...more: string[]): string[] {
   const { user, group } = SERVANT;
-  return ["setpriv", `--reuid=${user}`, `--regid=${group}`, "--clear-groups", ...command];
+  const isRoot = process.getuid?.() === 0;
+  const flags = [...(isRoot ? [`--reuid=${user}`, `--regid=${group}`, "--clear-groups"] : []), ...more];
+  const setpriv = Bun.which("setpriv");
+  if (setpriv !== null && flags.length > 0) return [setpriv, ...flags, ...command];
+  if (!isRoot) return command;
+  throw new Problem("Cannot run PostgreSQL as root: setpriv, which makes it another user's, is missing");
 }
 
 async function run(command: string[]): Promise<string> {
@@ -88,14 +93,11 @@ export async function startPostgres(): Promise<Postgres> {
     const settings = [`listen_addresses=127.0.0.1`, `unix_socket_directories=`, `fsync=off`];
     const started = new ServerProcess(
       "postgres",
-      asServant([
-        join(bin, "postgres"),
-        "-D",
-        data,
-        "-p",
-        String(port),
-        ...settings.flatMap((setting) => ["-c", setting]),
-      ]),
+      // A test run that is killed stops no server; the system does.
+      asServant(
+        [join(bin, "postgres"), "-D", data, "-p", String(port), ...settings.flatMap((one) => ["-c", one])],
+        "--pdeathsig=INT",
+      ),
     );
     try {
       await started.logged(/ready to accept connections/, START_MS);
