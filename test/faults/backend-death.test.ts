@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { startFakeBackend } from "../support/fake-backend.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { errorAtEnd, event, eventsOf } from "./content.ts";
+import { PLAIN_STREAM } from "../contract/promise.ts";
 import { RawClient } from "./raw-client.ts";
 import { startRig, type Rig } from "./rig.ts";
 
@@ -142,7 +143,7 @@ describe("A backend that stops listening", () => {
 describe("The way to a backend", () => {
   test("may end inside a character: what came before is passed on, and nothing is put in its place", async () => {
     await using rig = await startRig();
-    const client = await RawClient.chat(rig.port, { stream: true });
+    const client = await RawClient.chat(rig.port, PLAIN_STREAM);
     const asked = await rig.backend.next();
     asked.head(200, SSE);
     asked.write(event("whole"));
