@@ -53,6 +53,11 @@ const CHANGED: [name: string, body: string, asking: string][] = [
 const LEFT: [name: string, body: string][] = [
   ["asks by itself", `{"model":"m",${ASKS}}`],
   ["names it twice", `{"stream_options":null,${ASKS}}`],
+  ["names it twice, the other way round", `{${ASKS},"stream_options":null}`],
+  [
+    "names its member twice, the other way round",
+    '{"stream_options":{"include_usage":true,"include_usage":false}}',
+  ],
   ["names it in another case", '{"Stream_Options":{"include_usage":false}}'],
   ["names it in two cases", '{"stream_options":null,"STREAM_OPTIONS":null}'],
   ["names its member twice", '{"stream_options":{"include_usage":false,"include_usage":true}}'],

@@ -73,6 +73,22 @@ describe("EventFilter", () => {
     }
   });
 
+  test("holds back no more than 16 KiB of an event that goes on", () => {
+    const parts = split(long.slice(0, 30_000), seeded(2), 1_000);
+    const { each } = pass(parts);
+    let behind = 0;
+    for (const [n, { length }] of parts.entries()) {
+      behind += length - each[n]!;
+      expect(behind).toBeLessThanOrEqual(16 * 1024);
+    }
+    expect(behind).toBe(0);
+  });
+
+  test("takes nothing out of the rest of a comment", () => {
+    const parts = [": see ", EXTRA, "data: [DONE]\n\n"];
+    expect(pass(parts.map(bytesOf)).text).toBe(parts.join(""));
+  });
+
   test("does not hold back a comment, or half of one", () => {
     expect(pass([": ping\n", ": pi", "ng\n", "\n"].map(bytesOf)).each).toEqual([7, 4, 3, 1]);
     expect(pass([": pi", `ng\n${EXTRA}`].map(bytesOf)).text).toBe(": ping\n");
@@ -108,6 +124,10 @@ describe("EventFilter", () => {
     ["usage inside of something", 'data: {"choices":[],"x":{"usage":{}}}\n\n'],
     ["what is no JSON", 'data: {"choices":[],"usage":{\n\n'],
     ["choices within a string", 'data: {"c":"\\"choices\\":[]","usage":{"prompt_tokens":1}}\n\n'],
+    [
+      "a choice that has none itself",
+      'data: {"choices":[{"x":{"choices":[]}}],"usage":{"prompt_tokens":1}}\n\n',
+    ],
     ["an event of two empty choices", 'data: {"choices":[[]],"usage":{"prompt_tokens":1}}\n\n'],
   ];
   for (const [name, event] of left) {

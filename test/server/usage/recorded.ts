@@ -191,6 +191,13 @@ export const STREAMS: readonly Recorded[] = [
     report: chatReport,
   },
   anthropic,
+  {
+    ...anthropic,
+    name: "Anthropic messages of a backend that counts the prompt at the beginning alone",
+    parts: anthropic.parts.map((part) =>
+      part.replace('"usage":{"output_tokens":42}', '"usage":{"input_tokens":0,"output_tokens":42}'),
+    ),
+  },
   responses(10),
   responses(400_000),
   ollama,
