@@ -147,6 +147,22 @@ describe("Usage through a relay", () => {
     });
   }
 
+  test("may be refused by a worker that is lost then: the request goes on as one without a byte of answer", async () => {
+    await using rig = await usageRig();
+    const answering = rig.ask("/v1/chat/completions", chat);
+    (await rig.backend.next()).answer(400, { error: { message: "no such field" } });
+    await rig.backend.next();
+    rig.linkProxy.cut("reset");
+    const third = await rig.backend.next();
+    expect(third.body.toString()).toBe(JSON.stringify(chat));
+    third.head(200, { "content-type": "text/event-stream" });
+    third.write(withoutExtra);
+    third.end();
+    const answer = await answering;
+    expect([answer.status, await answer.text()]).toEqual([200, withoutExtra]);
+    expect((await rig.records.next()).outcome).toBe("complete");
+  });
+
   test("is estimated where a stream reports none, with a token for each event", async () => {
     await using rig = await usageRig();
     const events = Array.from(
