@@ -24,7 +24,13 @@ describe.skipIf(skip)("Usage of a real llama.cpp server", () => {
     relay = startRelay(relayConfig({}), {
       clock: systemClock,
       log: silentLog,
-      usage: { ended: (record) => records.put(record), routes: [], warnings: () => [], async close() {} },
+      usage: {
+        ended: (record) => records.put(record),
+        routes: [],
+        warnings: () => [],
+        backlog: () => ({ bytes: 0, lost: 0 }),
+        async close() {},
+      },
     });
     stack.defer(() => relay.stop());
     const joined = Promise.withResolvers<void>();
