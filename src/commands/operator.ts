@@ -6,6 +6,7 @@ import { silentLog } from "../base/log.ts";
 import { AdminRefusal, createAdminDesk, type AdminMethod } from "../server/admin/admin-desk.ts";
 import { keyRoutes } from "../server/admin/key-routes.ts";
 import { workerSecretRoutes } from "../server/admin/worker-secret-routes.ts";
+import { requestRoute } from "../server/bodies/request-route.ts";
 import { KeyRing } from "../server/keys/key-ring.ts";
 import { openStore } from "../server/store/store.ts";
 import { usageRoutes } from "../server/usage/usage-routes.ts";
@@ -139,6 +140,7 @@ async function onDatabase({ dataDir, databaseUrl }: Config<typeof operatorOption
       ...keyRoutes(ring, () => {}),
       ...workerSecretRoutes(ring),
       ...usageRoutes({ store, clock: systemClock }),
+      requestRoute(store),
     ]);
     return {
       async ask<T>(method: AdminMethod, path: string, body?: object): Promise<T> {

@@ -1,5 +1,6 @@
 import { UsageError } from "../base/errors.ts";
 import { MAX_WORKER_NAME, V2_MAX_WINDOW, V2_MIN_WINDOW } from "../protocol/limits.ts";
+import { bodyOptions, checkBodies } from "./body-options.ts";
 import { limitOptions } from "./limit-options.ts";
 import { databaseUrlOption } from "./database-options.ts";
 import { defineOptions, type Config } from "./options.ts";
@@ -189,6 +190,7 @@ export const serveOptions = defineOptions({
     help: "For how long the record of a request is kept",
     schema: duration,
   },
+  ...bodyOptions,
   dataDir: dataDirOption,
   databaseUrl: databaseUrlOption,
   ...traceOptions,
@@ -228,6 +230,7 @@ function checkKeys(config: ServeConfig, from: Reading<typeof serveOptions>["orig
 export function checkServe({ config, origins: from }: Reading<typeof serveOptions>): void {
   checkTls(config, from);
   checkKeys(config, from);
+  checkBodies(config, from);
   if (config.maxBody > config.maxInflightBytes) {
     throw new UsageError(
       `Cannot allow a body of ${config.maxBody} bytes (max-body, ${from.maxBody}): all bodies together may take only ${config.maxInflightBytes} (max-inflight-bytes, ${from.maxInflightBytes})`,

@@ -1,5 +1,10 @@
 import { systemClock } from "../base/clock.ts";
+import { formatBytes } from "../base/bytes.ts";
+import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
+import type { AdminRoute } from "../server/admin/admin-desk.ts";
+import { keepBodies, removeOldBodies, type Bodies } from "../server/bodies/index.ts";
+import { requestRoute } from "../server/bodies/request-route.ts";
 import { KeyRing } from "../server/keys/key-ring.ts";
 import type { UsedTokens } from "../server/limits/request-limits.ts";
 import type { StoreHealth } from "../server/store/store-health.ts";
@@ -14,6 +19,9 @@ export interface ServeState extends AsyncDisposable {
   storeHealth: () => StoreHealth;
   usedTokens: UsedTokens;
   usage: Usage;
+  /** Absent where prompts and answers are not to be kept. */
+  bodies: Bodies | undefined;
+  adminRoutes: readonly AdminRoute[];
 }
 
 /** @throws {StoreError} if waiting for the database will not help */
@@ -28,6 +36,9 @@ export async function openState(config: ServeConfig, log: Log): Promise<ServeSta
     clock: systemClock,
     log,
   });
+  const bodies = config.logBodies ? startBodies(config, store, log) : undefined;
+  const { logBodiesRetentionMs: keepMs } = config;
+  const bodyRetention = removeOldBodies({ store, keepMs, clock: systemClock, log });
   let closing = false;
   return {
     store,
@@ -39,11 +50,24 @@ export async function openState(config: ServeConfig, log: Log): Promise<ServeSta
         throw error;
       }),
     usage,
+    bodies,
+    adminRoutes: [requestRoute(store)],
     async [Symbol.asyncDispose]() {
       closing = true;
-      await usage.close();
+      bodyRetention.stop();
+      await Promise.all([usage.close(), bodies?.close()]);
       await ring.close();
       await store.close();
     },
   };
+}
+
+function startBodies(config: ServeConfig, store: Store, log: Log): Bodies {
+  const { logBodiesLimit: limit, logBodiesRetentionMs: keptMs } = config;
+  log.warn("Prompts and answers are kept, for whoever has the admin token or can read the database", {
+    database: store.location,
+    for: formatDuration(keptMs),
+    limit: formatBytes(limit),
+  });
+  return keepBodies({ store, limit, clock: systemClock, log });
 }

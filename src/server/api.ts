@@ -103,6 +103,7 @@ export async function relayRequest(
   if (record.trace !== undefined) passTraceOn(record.trace, fieldsForBackend);
   const asking = fields.streaming && mustBeAsked(method, target.path) ? askWithin(relay, body) : undefined;
   const sent = asking?.body ?? body;
+  record.bodies?.asked(body);
   const exchange = new Exchange(
     {
       id,

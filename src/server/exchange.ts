@@ -148,7 +148,7 @@ export class Exchange {
 
   #pass(bytes: Uint8Array<ArrayBuffer>): void {
     const state = this.#state;
-    this.record.bytesOut += bytes.length;
+    this.record.answered(bytes);
     switch (state.phase) {
       case "opening":
         // An answer that is complete within this turn goes out whole, with its length.

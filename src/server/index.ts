@@ -3,6 +3,7 @@ import { CLOSE } from "../protocol/limits.ts";
 import type { Log } from "../base/log.ts";
 import { createAdmin } from "./admin/index.ts";
 import type { AdminRoute } from "./admin/admin-desk.ts";
+import type { Bodies } from "./bodies/index.ts";
 import { createClientAdmission } from "./client-admission.ts";
 import { accessLog } from "./access-log.ts";
 import type { CertificateReport } from "../tls/source.ts";
@@ -45,6 +46,8 @@ export interface StartDependencies {
   storeHealth?: () => StoreHealth;
   /** Keeps a record of each request; closed with the relay. */
   usage?: Usage;
+  /** Keeps what is asked and answered, where that is wanted; closed with the relay. */
+  bodies?: Bodies | undefined;
 }
 
 /** A relay without its port: requests and worker sockets are handed to it. */
@@ -88,6 +91,7 @@ export function createRelayApp(
     usedTokens,
     storeHealth,
     usage,
+    bodies,
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
@@ -134,6 +138,7 @@ export function createRelayApp(
     ...(admin === undefined ? [] : [admin.ended]),
     ...(tracing === undefined ? [] : [tracing.ended]),
     ...(usage === undefined ? [] : [usage.ended]),
+    ...(bodies === undefined ? [] : [bodies.ended]),
   ];
   let cors = new CorsPolicy(config.corsOrigin);
 
@@ -156,7 +161,8 @@ export function createRelayApp(
     admin: admin?.request,
     certificates,
     tracing,
-    warnings: () => usage?.warnings() ?? [],
+    bodies,
+    warnings: () => [...(usage?.warnings() ?? []), ...(bodies?.warnings() ?? [])],
     metrics: (request) => metricsResponse(metrics, metricsAccess, request),
     ended(record) {
       for (const sink of sinks) sink(record);
@@ -173,7 +179,7 @@ export function createRelayApp(
       limits.configure(relay.config.limits);
     },
     finish: async (limitMs) => {
-      await Promise.all([tracing?.finish(limitMs), usage?.close()]);
+      await Promise.all([tracing?.finish(limitMs), usage?.close(), bodies?.close()]);
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import type { BodyRecorder } from "./bodies/body-recorder.ts";
 import type { RequestTrace } from "./trace/request-trace.ts";
 import type { Client } from "./client.ts";
 
@@ -39,7 +40,7 @@ export interface Arrival {
 
 /**
  * What the relay knows of one request: filled in while it runs, told once when it has ended. Holds
- * nothing of what was asked or answered. Times are ms of the clock that never goes backwards.
+ * nothing of what was asked or answered, but for `bodies` where they are to be kept. Times are ms of the clock that never goes backwards.
  */
 export class RequestRecord implements Arrival {
   readonly id: string;
@@ -74,6 +75,8 @@ export class RequestRecord implements Arrival {
   endedAt = 0;
   /** `undefined` where traces are not exported. */
   trace: RequestTrace | undefined;
+  /** `undefined` where bodies are not kept. */
+  bodies: BodyRecorder | undefined;
   /** Adds what its limits say to the fields of its answer; `undefined` where none concerns it. */
   stampAnswer: ((fields: Record<string, string>) => void) | undefined;
   /** Status that the client was given; 499 if it left before it was given one. */
@@ -93,6 +96,12 @@ export class RequestRecord implements Arrival {
     this.startedAt = clock.now();
     this.#clock = clock;
     this.#told = told;
+  }
+
+  /** A part of the answer's body has come for the client. Called for each token. */
+  answered(part: Uint8Array<ArrayBuffer>): void {
+    this.bytesOut += part.length;
+    this.bodies?.answered(part);
   }
 
   /** A part of a stream has come. Called for each token. */

@@ -6,6 +6,7 @@ import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/pat
 import type { CertificateReport } from "../tls/source.ts";
 import { isAdmin, type AdminApi } from "./admin/admin-api.ts";
 import { newRequestId, refused, relayRequest, type ApiRequest } from "./api.ts";
+import type { Bodies } from "./bodies/index.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
 import type { Connection } from "./connection.ts";
@@ -66,6 +67,8 @@ export interface RoutesOptions {
   metrics: (request: Request) => Promise<Response | ClientError>;
   /** Finds the trace of each request to an API; `undefined` where traces are not exported. */
   tracing: Tracing | undefined;
+  /** Keeps what is asked and answered; `undefined` where that is not wanted. */
+  bodies: Bodies | undefined;
   /** Takes the record of each request to an API. */
   ended: RecordSink;
 }
@@ -106,6 +109,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         const { path } = target;
         record = new RequestRecord({ id: own, clientId, method: request.method, path }, clock, ended);
         record.trace = options.tracing?.begin(request, own);
+        record.bodies = options.bodies?.begin();
         const client = options.clients.admit(request.headers, () => options.addressOf(request, connection));
         if ("status" in client) return cors.allow(request, refused(record, client, dialect));
         record.client = client;

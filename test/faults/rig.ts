@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from "../../src/base/clock.ts";
 import { silentLog, type Log } from "../../src/base/log.ts";
+import type { Bodies } from "../../src/server/bodies/index.ts";
 import { startRelay, type RunningRelay } from "../../src/server/index.ts";
 import type { TracingConfig } from "../../src/server/trace/tracing.ts";
 import type { Usage } from "../../src/server/usage/index.ts";
@@ -32,6 +33,7 @@ export interface RigOptions {
   relayClock?: Clock;
   relayLog?: Log;
   usage?: Usage;
+  bodies?: Bodies;
   workerClock?: Clock;
   client?: Between;
   link?: Between;
@@ -65,6 +67,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     clock: options.relayClock ?? systemClock,
     log: options.relayLog ?? silentLog,
     ...(options.usage && { usage: options.usage }),
+    bodies: options.bodies,
   });
   stack.defer(() => relay.stop());
   const clientProxy = stack.use(await startCuttingProxy({ target: relay.port, ...options.client }));

@@ -1,5 +1,6 @@
 import { SQL } from "bun";
 import { wait } from "../../base/wait.ts";
+import { withoutSecrets } from "./address.ts";
 import {
   orAborted,
   type Access,
@@ -81,9 +82,4 @@ export class PostgresDatabase implements Database {
       },
     });
   }
-}
-
-/** The address for messages: no user, no password, no parameters, which may hold one. */
-function withoutSecrets(url: URL): string {
-  return `${url.protocol}//${url.host}${url.pathname}`;
 }

@@ -6,7 +6,7 @@ import type { KeyChanges, KeyRecord, KeyStore } from "../keys/key-store.ts";
 import type { WorkerSecretRecord, WorkerSecretStore } from "../keys/worker-secret-store.ts";
 import type { RemovedPage } from "../retention.ts";
 import type { RequestFilter, UsageGroup, UsageRow, UsageStore, UsageSum } from "../usage/usage-store.ts";
-import { isPostgresUrl } from "./address.ts";
+import { isPostgresUrl, withoutSecrets } from "./address.ts";
 import type { BackupResult } from "./backup.ts";
 import type { DatabaseSettings } from "./database.ts";
 import type { Page } from "./key-operations.ts";
@@ -49,6 +49,8 @@ export interface StoreTools {
 
 /** Keys, workers' secrets, usage and bodies in one database. No call keeps the event loop waiting; each ends in time. */
 export interface Store extends KeyStore, WorkerSecretStore, UsageStore, BodyStore, AsyncDisposable {
+  /** Where it is, for messages; holds no password. */
+  readonly location: string;
   /** Kept up to date by the calls, and by attempts to write while it is not well. */
   health(): StoreHealth;
   /** Version of the tables; `undefined` until the database could be reached. */
@@ -102,6 +104,7 @@ function settingsOf({ dataDir, url, timeoutMs, purpose }: StoreOptions): Databas
 }
 
 class ThreadedStore implements Store {
+  readonly location: string;
   readonly #settings: DatabaseSettings;
   readonly #tools: Required<Pick<StoreTools, "clock" | "log" | "startThread">>;
   readonly #link: StoreLink;
@@ -113,6 +116,7 @@ class ThreadedStore implements Store {
 
   constructor(settings: DatabaseSettings, tools: StoreTools) {
     const { clock, log = silentLog, startThread = startStoreThread, changed } = tools;
+    this.location = settings.url === undefined ? settings.file : withoutSecrets(new URL(settings.url));
     this.#settings = settings;
     this.#tools = { clock, log, startThread };
     this.#link = this.#openLink(settings);
