@@ -1,9 +1,11 @@
+import type { RequestDetails } from "../server/bodies/request-route.ts";
 import { USAGE_GROUPS } from "../server/usage/usage-store.ts";
 import type { UsageSumView, UsageView } from "../server/usage/usage-routes.ts";
 import { UsageError } from "../base/errors.ts";
-import { commandNode, type Command } from "./command.ts";
+import { commandNode, type Command, type Terminal } from "./command.ts";
 import { openOperator, operatorOptions } from "./operator.ts";
-import { defineOptions } from "./options.ts";
+import { defineOptions, type Config } from "./options.ts";
+import { requestText } from "./request-text.ts";
 import { tableText } from "./table-text.ts";
 import { oneOf, onOff, textKind } from "./value-kinds.ts";
 
@@ -11,6 +13,11 @@ import { oneOf, onOff, textKind } from "./value-kinds.ts";
 const when = textKind("a duration such as 7d, a day such as 2026-11-01, or a time", (text) =>
   /^[\w.:+-]+$/.test(text.trim()) ? text.trim() : undefined,
 );
+
+const requestId = textKind("the id of a request", (text) => {
+  const id = text.trim();
+  return /^[\w.:-]{1,128}$/.test(id) ? id : undefined;
+});
 
 const usageOptions = defineOptions({
   by: {
@@ -33,6 +40,12 @@ const usageOptions = defineOptions({
     help: "Up to when, in the same forms",
     defaultText: "now",
     schema: when,
+  },
+  request: {
+    inFile: false,
+    hint: "ID",
+    help: "Show one request instead, and what was asked and answered where that is kept",
+    schema: requestId,
   },
   csv: { kind: "switch", default: "false", inFile: false, help: "Print CSV", schema: onOff },
   ...operatorOptions,
@@ -87,11 +100,20 @@ export const usageCommand: Command<typeof usageOptions> = {
   summary: "Shows what was used: requests, tokens and bytes, by key, model, worker or day",
   examples: [
     { line: "modelrelay usage", does: "What each key has used in the last 30 days" },
+    {
+      line: "modelrelay usage --request 6f1c8c0e-53f5-4b1e-9d3b-2b9a54f0c7aa",
+      does: "One request, by the id that GET /admin/requests has for it",
+    },
     { line: "modelrelay usage --by day --since 2026-11-01 --csv", does: "A table of days for a spreadsheet" },
   ],
   options: usageOptions,
   file: "serve",
   check({ config, origins }) {
+    const other = (["by", "since", "until", "csv"] as const).find((name) => origins[name] !== "default");
+    if (config.request !== undefined && other !== undefined)
+      throw new UsageError(`Cannot show one request (${origins.request}) with ${other} (${origins[other]})`, {
+        action: "Leave one of them out",
+      });
     if (!config.csv || !config.json) return;
     throw new UsageError(`Cannot print both CSV (${origins.csv}) and JSON (${origins.json})`, {
       action: "Keep one of them",
@@ -99,6 +121,7 @@ export const usageCommand: Command<typeof usageOptions> = {
   },
   async run(config, { terminal }) {
     const { by, since, until } = config;
+    if (config.request !== undefined) return showRequest(config, config.request, terminal);
     const query = new URLSearchParams({ by, since, ...(until !== undefined && { until }) });
     await using operator = await openOperator(config);
     const view = await operator.ask<UsageView>("GET", `/admin/usage?${query.toString()}`);
@@ -108,5 +131,16 @@ export const usageCommand: Command<typeof usageOptions> = {
     return 0;
   },
 };
+
+async function showRequest(
+  config: Config<typeof operatorOptions>,
+  id: string,
+  terminal: Terminal,
+): Promise<number> {
+  await using operator = await openOperator(config);
+  const details = await operator.ask<RequestDetails>("GET", `/admin/requests/${id}`);
+  await terminal.out(config.json ? `${JSON.stringify(details, null, 2)}\n` : requestText(details));
+  return 0;
+}
 
 export default commandNode(usageCommand);

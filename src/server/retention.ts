@@ -50,12 +50,12 @@ export class Retention {
     try {
       page = await removePage(clock.wall() - keepMs);
     } catch (thrown) {
-      log.debug(`Old ${what} could not be removed`, { reason: messageOf(thrown) });
+      log.debug(`Cannot remove old ${what}`, { reason: messageOf(thrown) });
     }
     if (this.#timer === undefined) return;
     this.#removed += page.removed;
     if (page.more) return this.#after(PAUSE_MS);
-    if (this.#removed > 0) log.info(`Old ${what} was removed`, { requests: this.#removed });
+    if (this.#removed > 0) log.info(`Removed old ${what}`, { requests: this.#removed });
     this.#removed = 0;
     this.#after(EVERY_MS);
   }

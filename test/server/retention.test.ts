@@ -27,7 +27,7 @@ describe("Retention", () => {
       sizes.push(times.length);
     }
     expect([sizes, clock.pending]).toEqual([[701, 201, 1], [HOUR]]);
-    expect(told).toEqual([["Old usage was removed", { requests: 1_200 }]]);
+    expect(told).toEqual([["Removed old usage", { requests: 1_200 }]]);
     clock.advance(DAY);
     await turnsUntil(() => clock.pending.length === 1);
     expect(times).toHaveLength(1);

@@ -59,5 +59,5 @@ export interface BodyRetentionParts {
 /** Removes old bodies, whether or not new ones are kept. */
 export function removeOldBodies({ store, keepMs, clock, log }: BodyRetentionParts): { stop(): void } {
   const removePage = (before: number) => store.removeBodies(before);
-  return new Retention({ what: "text of requests", removePage, keepMs, clock, log });
+  return new Retention({ what: "prompts and answers", removePage, keepMs, clock, log });
 }
