@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
-import { CHAT } from "../contract/promise.ts";
+import { CHAT, PLAIN_STREAM } from "../contract/promise.ts";
 import { MODEL, startBackend, type Backend } from "../tls-proxies/rig.ts";
 import { startSecureRelay, type SecureRelay } from "./rig.ts";
 
@@ -22,7 +22,8 @@ const PROTOCOLS = { "HTTP/1.1": "http1.1", "HTTP/2": "http2", "HTTP/3": "http3" 
 
 /** @param to bytes of the whole body */
 function body(to = 0): string {
-  const text = (content: string) => JSON.stringify({ model: MODEL, stream: true, messages: [{ content }] });
+  const text = (content: string) =>
+    JSON.stringify({ ...PLAIN_STREAM, model: MODEL, messages: [{ content }] });
   return text("x".repeat(Math.max(0, to - text("").length)));
 }
 
