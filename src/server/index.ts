@@ -95,7 +95,7 @@ export function createRelayApp(
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
-  const metrics = createMetrics({ relay, clock, certificates, storeHealth, usage });
+  const metrics = createMetrics({ relay, clock, certificates, storeHealth, usage, bodies });
   const admission = new WorkerAdmission(config.workerSecret, clock, ring);
   const acceptor = new LinkAcceptor({
     clock,

@@ -46,7 +46,7 @@ export class BodyRecorder {
   answered(part: Uint8Array<ArrayBuffer>): void {
     const from = this.#answerBytes;
     this.#answerBytes = from + part.length;
-    if (this.#state !== "open" || from >= this.#limit) return;
+    if (from >= this.#limit) return;
     const to = Math.min(this.#answerBytes, this.#limit);
     if (to > this.#answer.length && !this.#grow(from, to)) return;
     this.#answer.set(to < this.#answerBytes ? part.subarray(0, to - from) : part, from);

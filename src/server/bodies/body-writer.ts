@@ -43,6 +43,7 @@ export class BodyWriter {
   #trouble: string | undefined;
   #retries = 0;
   #lost = 0;
+  #lostInAll = 0;
 
   constructor(parts: BodyWriterParts) {
     this.#parts = parts;
@@ -56,10 +57,16 @@ export class BodyWriter {
   }
 
   /** There was no room for the bodies of a request. */
-  lose(requests = 1): void {
+  lose(): void {
     if (this.#lost === 0)
       this.#parts.log.error("Bodies of requests are lost: the memory for those that wait is used up");
-    this.#lost += requests;
+    this.#lost++;
+    this.#lostInAll++;
+  }
+
+  /** Requests whose bodies found no room, since the start. */
+  get lost(): number {
+    return this.#lostInAll;
   }
 
   /** What an operator has to know. */

@@ -24,6 +24,8 @@ export interface Bodies {
   /** For one request; its record holds it until it ends. */
   begin(): BodyRecorder;
   ended: RecordSink;
+  /** Requests whose bodies found no room. */
+  lost(): number;
   /** What an operator has to know of it now. */
   warnings(): string[];
   /** Writes what is there; the store may be closed after it. */
@@ -43,6 +45,7 @@ export function keepBodies({ store, limit, clock, log, random = Math.random }: B
       if (recorded === undefined) writer.lose();
       else writer.add(id, at, recorded);
     },
+    lost: () => writer.lost,
     warnings: () => writer.warnings(),
     close: () => writer.close(),
   };

@@ -30,9 +30,18 @@ export interface MetricsParts {
   storeHealth?: (() => StoreHealth) | undefined;
   /** Absent where no usage is kept. */
   usage?: { backlog(): UsageBacklog } | undefined;
+  /** Absent where bodies are not kept. */
+  bodies?: { lost(): number } | undefined;
 }
 
-export function createMetrics({ relay, clock, certificates, storeHealth, usage }: MetricsParts): Metrics {
+export function createMetrics({
+  relay,
+  clock,
+  certificates,
+  storeHealth,
+  usage,
+  bodies,
+}: MetricsParts): Metrics {
   const { registry } = relay.core;
   const requests = new RequestMetrics({
     wasOffered: (model) => registry.wasOffered(model),
@@ -54,7 +63,7 @@ export function createMetrics({ relay, clock, certificates, storeHealth, usage }
       requests.write(out);
       writeRelay(out, relay);
       workers.write(out, clock.now());
-      writeStore(out, storeHealth?.(), usage?.backlog());
+      writeStore(out, storeHealth?.(), usage?.backlog(), bodies?.lost());
       writeCertificates(out, certificates(), clock.wall());
       writeLag(out, lag.read(clock.now()));
       ownProcess.write(out, openFiles);

@@ -43,8 +43,17 @@ export function writeRelay(out: Exposition, relay: Relay): void {
   out.single("modelrelay_draining", "gauge", "1 while the relay is shutting down", Number(core.draining));
 }
 
-/** Whether the database serves, and what waits for it. */
-export function writeStore(out: Exposition, health: StoreHealth | undefined, backlog?: UsageBacklog): void {
+/**
+ * Whether the database serves, and what waits for it.
+ *
+ * @param lostBodies `undefined` where bodies are not kept
+ */
+export function writeStore(
+  out: Exposition,
+  health: StoreHealth | undefined,
+  backlog?: UsageBacklog,
+  lostBodies?: number,
+): void {
   out.single(
     "modelrelay_database_up",
     "gauge",
@@ -62,6 +71,12 @@ export function writeStore(out: Exposition, health: StoreHealth | undefined, bac
     "counter",
     "Requests whose usage neither the database nor the disk took",
     backlog?.lost,
+  );
+  out.single(
+    "modelrelay_bodies_lost_total",
+    "counter",
+    "Requests whose prompt and answer were to be kept and found no room",
+    lostBodies,
   );
 }
 

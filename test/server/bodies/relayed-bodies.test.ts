@@ -4,12 +4,13 @@ import { silentLog } from "../../../src/base/log.ts";
 import { keepBodies } from "../../../src/server/bodies/index.ts";
 import type { KeptBodies } from "../../../src/server/bodies/body-store.ts";
 import type { RequestRecord } from "../../../src/server/request-record.ts";
-import type { Store } from "../../../src/server/store/store.ts";
+import { openStore, type Store } from "../../../src/server/store/store.ts";
 import type { Usage } from "../../../src/server/usage/index.ts";
 import { startRig, type Rig, type RigOptions } from "../../faults/rig.ts";
 import { Inbox } from "../../support/inbox.ts";
 import { MemoryBodyStore } from "../../support/memory-body-store.ts";
-import { DATABASE_KINDS, type DatabaseKind } from "../store/stores.ts";
+import { lacksPart } from "../../support/parts.ts";
+import { DATABASE_KINDS, sharedPostgres, stopPostgres, type DatabaseKind } from "../store/stores.ts";
 import { CHAT, EXTRA } from "../usage/recorded.ts";
 
 const LIMIT = 1024 * 1024;
@@ -193,6 +194,31 @@ for (const kind of DATABASE_KINDS) {
   });
 }
 
+describe.skipIf(lacksPart("postgres"))("Bodies while PostgreSQL is away", () => {
+  afterAll(stopPostgres);
+
+  test("wait for it, the requests do not, and readyz says so until they are stored", async () => {
+    const server = await sharedPostgres();
+    const url = await server.createDatabase();
+    await using store = await openStore({ dataDir: "/nowhere", url }, { clock: systemClock });
+    await using rig = await bodiesRig(store);
+    const ready = async () =>
+      (await fetch(`http://127.0.0.1:${rig.port}/readyz`, { keepalive: false })).text();
+    await server.kill();
+    const asked = ["one", "two", "three"].map((input) => JSON.stringify({ model: "m", input }));
+    for (const question of asked) {
+      const answering = rig.ask("/v1/embeddings", question);
+      (await rig.backend.next()).answer(200, {});
+      expect((await answering).status).toBe(200);
+      await (await answering).text();
+    }
+    while (!(await ready()).includes("bodies of 3 requests wait to be stored"));
+    await server.start();
+    for (const question of asked) expect(await rig.kept()).toMatchObject({ request: whole(question) });
+    while ((await ready()).includes("bodies of"));
+  }, 30_000);
+});
+
 describe("Bodies of relayed requests", () => {
   test("are lost where the database takes none and the memory for them is full, and requests go on", async () => {
     const store = new MemoryBodyStore();
@@ -200,7 +226,7 @@ describe("Bodies of relayed requests", () => {
       throw new Error("it is gone");
     };
     const bodies = keepBodies({ store, limit: 32 * LIMIT, clock: systemClock, log: silentLog });
-    await using rig = await startRig({ bodies });
+    await using rig = await startRig({ bodies, relay: { openMetrics: true } });
     const question = JSON.stringify({ model: "m", input: "q".repeat(20 * LIMIT) });
     for (let n = 0; n < 5; n++) {
       const answering = fetch(`http://127.0.0.1:${rig.port}/v1/embeddings`, {
@@ -213,6 +239,8 @@ describe("Bodies of relayed requests", () => {
     }
     const ready = await fetch(`http://127.0.0.1:${rig.port}/readyz`, { keepalive: false });
     expect(JSON.stringify(await ready.json())).toContain("bodies of 2 requests are lost");
+    const metrics = await fetch(`http://127.0.0.1:${rig.port}/metrics`, { keepalive: false });
+    expect(await metrics.text()).toMatch(/^modelrelay_bodies_lost_total 2$/m);
     expect(store.rows.size).toBe(0);
     store.before = () => {};
   });

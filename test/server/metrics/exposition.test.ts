@@ -84,10 +84,11 @@ describe("Metrics of the database", () => {
 
   test("tell of usage that waits for it, and of what is lost", () => {
     const out = new Exposition("prometheus");
-    writeStore(out, undefined, { bytes: 300, lost: 2 });
+    writeStore(out, undefined, { bytes: 300, lost: 2 }, 3);
     expect(Object.fromEntries(parseSamples(out.end()))).toEqual({
       modelrelay_usage_waiting_bytes: 300,
       modelrelay_usage_lost_total: 2,
+      modelrelay_bodies_lost_total: 3,
     });
   });
 });
