@@ -14,6 +14,8 @@ export interface Report {
 /** An object of this length is no usage. */
 const MAX_USAGE = 8 * 1024;
 const MAX_MODEL = 1024;
+/** A text up to this is parsed whole rather than looked through for each name. */
+const PARSED_WHOLE = 2 * 1024;
 /** Of each end of a text. */
 const LOOKED_AT = 16 * 1024;
 /** Members of one name that are looked at: a tool may have some of its own. */
@@ -55,6 +57,10 @@ function hasMember(bytes: Uint8Array, nameEnd: string, begins: (first: number) =
 export function readReport({ head, tail }: TextEnds, nested: boolean): Report {
   const inner = nested && tail === undefined ? innerObject(head) : undefined;
   if (inner !== undefined) return { ...readReport({ head, tail }, false), ...readReport(inner, false) };
+  if (!nested && tail === undefined && head.length <= PARSED_WHOLE) {
+    const whole = parsedWhole(head);
+    if (whole !== undefined) return reportOf(whole);
+  }
   const found = new Map<string, unknown>();
   const text = (tail ?? head).subarray(-LOOKED_AT);
   for (const [name, longest] of MEMBERS) {
@@ -63,6 +69,21 @@ export function readReport({ head, tail }: TextEnds, nested: boolean): Report {
   }
   if (found.size < 2) readHead(head.subarray(0, LOOKED_AT), found, nested);
   return reportOf(found);
+}
+
+/** Its members that are looked for; `undefined` if the text is no object in JSON. */
+function parsedWhole(json: Uint8Array): Map<string, unknown> | undefined {
+  let members: unknown;
+  try {
+    members = JSON.parse(decoder.decode(json));
+  } catch {
+    return undefined;
+  }
+  if (typeof members !== "object" || members === null || Array.isArray(members)) return undefined;
+  const found = new Map<string, unknown>();
+  for (const [name] of MEMBERS)
+    if (Object.hasOwn(members, name)) found.set(name, (members as Record<string, unknown>)[name]);
+  return found;
 }
 
 /** The object in which an event carries the whole answer, or its beginning. */
