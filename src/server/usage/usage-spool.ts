@@ -42,14 +42,10 @@ export class UsageSpool {
   /** Looks what an earlier process has left. @throws if the file cannot be used */
   async open(): Promise<void> {
     if (this.#isKnown) return;
-    try {
-      const { size } = await stat(this.path);
-      this.#bytes = size;
-      const last = size === 0 ? undefined : (await this.#read(size - 1, 1))[0];
-      if (last !== undefined && last !== LF) await this.#append(Buffer.from("\n"));
-    } catch (thrown) {
-      if (errorCode(thrown) !== "ENOENT") throw thrown;
-    }
+    const size = await this.#size();
+    this.#bytes = size;
+    const last = size === 0 ? undefined : (await this.#read(size - 1, 1))[0];
+    if (last !== undefined && last !== LF) await this.#append(Buffer.from("\n"));
     this.#isKnown = true;
   }
 
@@ -73,12 +69,13 @@ export class UsageSpool {
   /** The next rows that wait. Lines that are no rows are passed over. */
   async next(): Promise<SpoolPage> {
     await this.open();
+    if (this.waiting > 0) await this.#lookAgain();
     if (this.waiting === 0) return { rows: [], end: this.#stored };
     for (let size = PAGE_BYTES; ; size *= 2) {
       const bytes = await this.#read(this.#stored, size);
       const end = bytes.lastIndexOf(LF) + 1;
       // A line that is longer than a page is no row of ours, but it has an end.
-      if (end === 0 && this.#stored + bytes.length < this.#bytes) continue;
+      if (end === 0 && bytes.length === size && this.#stored + size < this.#bytes) continue;
       return { rows: rowsIn(bytes.subarray(0, end)), end: this.#stored + end };
     }
   }
@@ -90,6 +87,24 @@ export class UsageSpool {
     await truncate(this.path, 0);
     this.#bytes = 0;
     this.#stored = 0;
+  }
+
+  /** Somebody may have emptied or removed the file, to make room on a full disk: what is there now counts. */
+  async #lookAgain(): Promise<void> {
+    if ((await this.#size()) >= this.#bytes) return;
+    this.#isKnown = false;
+    this.#bytes = 0;
+    this.#stored = 0;
+    await this.open();
+  }
+
+  async #size(): Promise<number> {
+    try {
+      return (await stat(this.path)).size;
+    } catch (thrown) {
+      if (errorCode(thrown) === "ENOENT") return 0;
+      throw thrown;
+    }
   }
 
   async #append(bytes: Uint8Array): Promise<void> {

@@ -185,6 +185,36 @@ describe("UsageWriter", () => {
     expect(rig.stored).toEqual(["a"]);
   });
 
+  test.each([
+    ["emptied", (path: string) => writeFileSync(path, "")],
+    ["removed", (path: string) => rmSync(path)],
+  ])("goes on after the spool was %s by somebody else", async (_, lose) => {
+    using rig = new WriterRig();
+    rig.refuse();
+    const writer = rig.writer();
+    for (const one of rows(20)) writer.add(one);
+    rig.clock.advance(500);
+    await turnsUntil(() => rig.spooled.length === 20);
+    lose(rig.path);
+    writer.add(row("later"));
+    rig.clock.advance(500);
+    await turnsUntil(() => rig.spooled.length === 1);
+    rig.recover();
+    await turnsUntil(() => {
+      rig.clock.advance(100);
+      return rig.stored.length > 0 && writer.warnings().length === 0;
+    });
+    expect([rig.stored, statSync(rig.path).size]).toEqual([["later"], 0]);
+  });
+
+  test("has nothing to store once its spool was removed by somebody else", async () => {
+    using rig = new WriterRig();
+    const spool = new UsageSpool(rig.path);
+    await spool.append(rows(3));
+    rmSync(rig.path);
+    expect([await spool.next(), spool.waiting]).toEqual([{ rows: [], end: 0 }, 0]);
+  });
+
   test("keeps the spool within its bound, and says what is lost", async () => {
     using rig = new WriterRig();
     rig.refuse();
