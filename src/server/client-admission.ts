@@ -4,7 +4,7 @@ import { relayError, type ClientError } from "./client-error.ts";
 import type { Client } from "./client.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
 import { isOfOurMaking } from "./keys/secrets.ts";
-import { KnownSecret } from "./known-secret.ts";
+import { bearerOf, KnownSecret } from "./known-secret.ts";
 
 /** Decides who may use the models. */
 export interface ClientAdmission {
@@ -81,9 +81,7 @@ export function createClientAdmission(options: ClientAdmissionOptions): ClientAd
 }
 
 function keyIn(field: (typeof KEY_FIELDS)[number], headers: Headers): string | undefined {
-  const value = headers.get(field);
-  if (value === null || field !== "authorization") return value ?? undefined;
-  return /^Bearer +(\S+) *$/i.exec(value)?.[1];
+  return field === "authorization" ? bearerOf(headers) : (headers.get(field) ?? undefined);
 }
 
 function anonymous(address: string): Client {

@@ -11,6 +11,7 @@ import type { ListenAddress, ReloadableConfig, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
+import { KnownSecret } from "./known-secret.ts";
 import { LinkAcceptor, SECRET_REVOKED } from "./link-acceptor.ts";
 import { RequestLimits, type UsedTokens } from "./limits/request-limits.ts";
 import { listen, type ListenerHandlers, type SocketSession } from "./listener.ts";
@@ -146,7 +147,9 @@ export function createRelayApp(
     proxies.clientAddress(connection.address, request.headers);
   const metricsAccess: MetricsAccess = {
     open: config.openMetrics ?? false,
-    tokens: [config.metricsToken, config.adminToken].filter((token) => token !== undefined),
+    tokens: [config.metricsToken, config.adminToken]
+      .filter((token) => token !== undefined)
+      .map((token) => new KnownSecret(token)),
   };
   const handle = createRoutes({
     relay,

@@ -17,6 +17,11 @@ export class KnownSecret {
   }
 }
 
+/** What a request shows as `Authorization: Bearer …`. */
+export function bearerOf(headers: Headers): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
 function digest(secret: string): Buffer {
   return createHash("sha256").update(secret).digest();
 }

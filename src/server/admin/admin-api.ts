@@ -6,7 +6,7 @@ import { readBody } from "../body.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { relayError, type ClientError } from "../client-error.ts";
 import { errorResponse } from "../error-response.ts";
-import type { KnownSecret } from "../known-secret.ts";
+import { bearerOf, type KnownSecret } from "../known-secret.ts";
 import type { RequestTarget } from "../request-target.ts";
 import { StoreError } from "../store/store-error.ts";
 import { AdminRefusal, type AdminAnswer, type AdminDesk } from "./admin-desk.ts";
@@ -55,7 +55,7 @@ export function createAdminApi({ desk, token, budget, clock, log }: AdminApiOpti
         "Too many wrong admin tokens came from this address",
         waitSecs,
       );
-    const shown = /^Bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "")?.[1];
+    const shown = bearerOf(request.headers);
     if (shown !== undefined && token.is(shown)) return undefined;
     if (shown !== undefined) throttle.failed(address);
     const what = shown === undefined ? "No admin token was sent" : "The admin token is wrong";

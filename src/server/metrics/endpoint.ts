@@ -1,5 +1,5 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import { relayError, type ClientError } from "../client-error.ts";
+import { bearerOf, type KnownSecret } from "../known-secret.ts";
 import { CONTENT_TYPES, formatFor } from "./exposition.ts";
 import type { Metrics } from "./index.ts";
 
@@ -8,7 +8,7 @@ export interface MetricsAccess {
   /** Nothing is asked for; for a relay that nobody else can reach. */
   open: boolean;
   /** What readers have to show; any one of them. */
-  tokens: readonly string[];
+  tokens: readonly KnownSecret[];
 }
 
 /** Answers `GET /metrics`; an error is the caller's to write. */
@@ -34,14 +34,7 @@ function notAllowed({ tokens }: MetricsAccess): ClientError {
   );
 }
 
-function showsToken(headers: Headers, tokens: readonly string[]): boolean {
-  const shown = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
-  if (shown === undefined) return false;
-  const shownDigest = digest(shown);
-  // Digests have one length, whatever was shown, so that the time of a comparison tells nothing.
-  return tokens.some((token) => timingSafeEqual(digest(token), shownDigest));
-}
-
-function digest(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
+function showsToken(headers: Headers, tokens: readonly KnownSecret[]): boolean {
+  const shown = bearerOf(headers);
+  return shown !== undefined && tokens.some((token) => token.is(shown));
 }
