@@ -165,7 +165,11 @@ export function createRelayApp(
     certificates,
     tracing,
     bodies,
-    warnings: () => [...(usage?.warnings() ?? []), ...(bodies?.warnings() ?? [])],
+    warnings: () => [
+      ...databaseTroubles(storeHealth?.()),
+      ...(usage?.warnings() ?? []),
+      ...(bodies?.warnings() ?? []),
+    ],
     metrics: (request) => metricsResponse(metrics, metricsAccess, request),
     ended(record) {
       for (const sink of sinks) sink(record);
@@ -245,6 +249,11 @@ export async function startTlsRelay(
 /** Requests wait for a worker in memory that is budgeted; JSON escaping can make them longer. */
 function sendLimitOf(config: RelayConfig): number {
   return 2 * config.maxInflightBytes;
+}
+
+/** Where nothing was written since it failed, nothing else tells of it. */
+function databaseTroubles(health: StoreHealth | undefined): string[] {
+  return health === undefined || health.ok ? [] : [`the database does not serve: ${health.reason}`];
 }
 
 function handlersOf(app: RelayApp): ListenerHandlers {
