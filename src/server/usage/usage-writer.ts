@@ -21,7 +21,7 @@ const RETRY = { baseMs: 500, capMs: 10_000 };
 export interface UsageBacklog {
   /** Of rows that wait for the database. */
   bytes: number;
-  /** Rows. */
+  /** Rows, since the start. */
   lost: number;
 }
 
@@ -52,7 +52,9 @@ export class UsageWriter {
   /** What is in the spool is being moved to the database. */
   #storing = false;
   #retries = 0;
+  /** Since the trouble began. */
   #lost = 0;
+  #lostInAll = 0;
   #closed = false;
 
   constructor(parts: WriterParts) {
@@ -83,7 +85,7 @@ export class UsageWriter {
 
   /** Bytes of rows that wait in the file, and rows that nothing took. */
   backlog(): UsageBacklog {
-    return { bytes: this.#parts.spool.waiting, lost: this.#lost };
+    return { bytes: this.#parts.spool.waiting, lost: this.#lostInAll };
   }
 
   /** What an operator has to know. */
@@ -214,5 +216,6 @@ export class UsageWriter {
         file: this.#parts.spool.path,
       });
     this.#lost += rows;
+    this.#lostInAll += rows;
   }
 }
