@@ -1,6 +1,6 @@
 import { relayError, type ClientError } from "../client-error.ts";
 
-export const ADMIN_METHODS = ["GET", "POST", "PATCH", "DELETE"] as const;
+const ADMIN_METHODS = ["GET", "POST", "PATCH", "DELETE"] as const;
 export type AdminMethod = (typeof ADMIN_METHODS)[number];
 
 /** What an operator asks. */

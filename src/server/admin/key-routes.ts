@@ -83,7 +83,7 @@ async function change(ring: KeyRing, { id, body }: AdminCall) {
   return { status: 200, body: keyView(known(await ring.updateKey(id, changes), id)) };
 }
 
-export function keyView(record: KeyRecord): KeyView {
+function keyView(record: KeyRecord): KeyView {
   const { requestsPerMinute, tokensPerMinute, concurrency, budget } = record.limits;
   return {
     id: record.id,

@@ -43,7 +43,7 @@ export interface LimitRefusal {
 }
 
 /** When a request may come again that had one too many before it: nobody knows when those end. */
-export const CONCURRENCY_WAIT_MS = 1_000;
+const CONCURRENCY_WAIT_MS = 1_000;
 
 /** What a subject has used. */
 export class Account {

@@ -66,7 +66,7 @@ export function periodStart(period: BudgetPeriod, wall: number): number {
 }
 
 /** ms since the epoch at which the next one begins. */
-export function periodEnd(period: BudgetPeriod, wall: number): number {
+function periodEnd(period: BudgetPeriod, wall: number): number {
   const date = new Date(wall);
   const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
   return period === "day" ? Date.UTC(year, month, date.getUTCDate() + 1) : Date.UTC(year, month + 1);

@@ -13,9 +13,9 @@ import {
 } from "./labels.ts";
 
 /** Models with series of their own; a model takes about a hundred lines. */
-export const MAX_MODEL_LABELS = 100;
+const MAX_MODEL_LABELS = 100;
 /** Combinations of path, model, status and outcome. */
-export const MAX_REQUEST_SERIES = 2_000;
+const MAX_REQUEST_SERIES = 2_000;
 /** Reasons of one kind with a series of their own. */
 const MAX_REASONS = 60;
 
