@@ -6,6 +6,7 @@ import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/pat
 import type { CertificateReport } from "../tls/source.ts";
 import { isAdmin, type AdminApi } from "./admin/admin-api.ts";
 import { newRequestId, refused, relayRequest, type ApiRequest } from "./api.ts";
+import { AttemptThrottle } from "./attempt-throttle.ts";
 import type { Bodies } from "./bodies/index.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
@@ -82,6 +83,7 @@ export type Handler = (
 export function createRoutes(options: RoutesOptions): Handler {
   const { relay, clock, log, ended } = options;
   const streamCheck = createStreamCheck(clock, options.addressOf);
+  const metricsThrottle = new AttemptThrottle(clock);
 
   return async (request, connection) => {
     const given = request.headers.get("x-request-id");
@@ -116,7 +118,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         const api = { request, target, dialect, record, client, connection };
         return cors.allow(request, await answerApi(api));
       }
-      if (target.path === "/metrics") return await answerMetrics(request, dialect, clientId);
+      if (target.path === "/metrics") return await answerMetrics(request, connection, dialect, clientId);
       return answerStatus(request, target, dialect, clientId);
     } catch (error) {
       log.error("A request could not be handled", { request: clientId, reason: messageOf(error) });
@@ -148,10 +150,24 @@ export function createRoutes(options: RoutesOptions): Handler {
     return response;
   }
 
-  async function answerMetrics(request: Request, dialect: Dialect, clientId: string): Promise<Response> {
+  async function answerMetrics(
+    request: Request,
+    connection: Connection,
+    dialect: Dialect,
+    clientId: string,
+  ): Promise<Response> {
     if (!isReading(request)) return methodNotAllowed(dialect, clientId, ["GET", "HEAD"]);
+    // The admin token opens the metrics too: it must not be easier to guess here than where it belongs.
+    const address = options.addressOf(request, connection);
+    const waitSecs = metricsThrottle.waitSecs(address);
+    if (waitSecs > 0) {
+      const message = "Too many wrong tokens for metrics came from this address";
+      return refuse(relayError(429, "rate_limit_exceeded", message, waitSecs), dialect, clientId);
+    }
     const answer = await options.metrics(request);
-    return answer instanceof Response ? answer : refuse(answer, dialect, clientId);
+    if (answer instanceof Response) return answer;
+    if (request.headers.has("authorization")) metricsThrottle.failed(address);
+    return refuse(answer, dialect, clientId);
   }
 
   function answerStatus(

@@ -192,6 +192,20 @@ describe("GET /metrics", () => {
     expect(await asked("Bearer admin")).toEqual([200, true]);
   });
 
+  test("makes guessing slow, as the admin token is among those that open it", async () => {
+    await using rig = await startRig({ relay: { metricsToken: "scrape-me", adminToken: "admin" } });
+    const asked = async (authorization?: string) => {
+      const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+      return fetch(`http://127.0.0.1:${rig.port}/metrics`, { headers, keepalive: false });
+    };
+    for (let times = 0; times < 12; times++) expect((await asked()).status).toBe(401);
+    for (let guess = 0; guess < 10; guess++) expect((await asked(`Bearer ${guess}`)).status).toBe(401);
+    const throttled = await asked("Bearer admin");
+    expect(throttled.status).toBe(429);
+    expect(throttled.headers.get("retry-after")).toMatch(/^[12]$/);
+    expect(await throttled.json()).toMatchObject({ error: { code: "rate_limit_exceeded" } });
+  });
+
   test("tells nobody anything where no token is set and others can reach the relay", async () => {
     await using rig = await startRig();
     const response = await fetch(`http://127.0.0.1:${rig.port}/metrics`, { keepalive: false });
