@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { MAX_MODEL_NAME, MAX_MODELS } from "../../protocol/limits.ts";
 import { BUDGET_PERIODS, PRIORITIES, type BudgetPeriod, type Priority } from "../client.ts";
-import { AdminRefusal } from "./admin-desk.ts";
+import { invalid, quoted } from "./query.ts";
 
 /** Characters of the name of a key or a secret. */
 export const MAX_NAME = 100;
@@ -92,12 +92,4 @@ export function parseFields<T extends z.ZodObject>(schema: T, body: unknown): z.
 export function requiredName(given: string | undefined): string {
   if (given !== undefined) return given.trim();
   throw invalid(`Cannot do without field "name": expected 1 to ${MAX_NAME} characters on one line`);
-}
-
-function invalid(message: string): AdminRefusal {
-  return new AdminRefusal(400, "invalid_request", message);
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 }

@@ -3,6 +3,7 @@ import type { KeyRing } from "../keys/key-ring.ts";
 import type { KeyChanges, KeyRecord } from "../keys/key-store.ts";
 import { AdminRefusal, type AdminCall, type AdminRoute } from "./admin-desk.ts";
 import { keyFields, parseFields, requiredName, type KeyFields } from "./fields.ts";
+import { flag, refuseOthers } from "./query.ts";
 
 /** A key as operators see it. Times are ISO 8601; `null` where there is none, or no limit. */
 export interface KeyView {
@@ -59,6 +60,7 @@ export function keyRoutes(ring: KeyRing, endRequestsOf: (keyId: string) => void)
       method: "DELETE",
       path: "/admin/keys/{id}",
       async handle({ id, query }) {
+        refuseOthers(query, ["revoke_running"]);
         const running = flag(query, "revoke_running");
         known(await ring.revokeKey(id), id);
         if (running) endRequestsOf(id);
@@ -105,14 +107,6 @@ function keyView(record: KeyRecord): KeyView {
 
 export function isoTime(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString();
-}
-
-/** Whether a query has a switch on. @throws {AdminRefusal} if it has another value */
-function flag(query: URLSearchParams, name: string): boolean {
-  const value = query.get(name);
-  if (value === null || value === "false") return false;
-  if (value === "true") return true;
-  throw new AdminRefusal(400, "invalid_request", `Cannot use query "${name}": expected true or false`);
 }
 
 /** What is not named stays, what is `null` is no limit any more. */

@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { parseDuration } from "../../base/duration.ts";
 import { AdminRefusal, type AdminCall, type AdminRoute } from "../admin/admin-desk.ts";
+import { flag, invalid, oneOf, quoted, refuseOthers } from "../admin/query.ts";
 import { OUTCOMES, type Outcome } from "../request-record.ts";
 import type { RequestFeed } from "./request-feed.ts";
 import {
@@ -49,7 +50,7 @@ export function usageRoutes({ store, feed, clock }: UsageRoutesParts): AdminRout
       method: "GET",
       path: "/admin/usage",
       async handle({ query }) {
-        known(query, ["by", "since", "until"]);
+        refuseOthers(query, ["by", "since", "until"]);
         const by = oneOf(query, "by", USAGE_GROUPS) ?? "key";
         const now = clock.wall();
         const since = timeIn(query, "since", now) ?? now - (parseDuration(DEFAULT_SINCE) ?? 0);
@@ -68,7 +69,7 @@ export function usageRoutes({ store, feed, clock }: UsageRoutesParts): AdminRout
     {
       method: "GET",
       path: "/admin/requests",
-      handle: (call) => (flag(call, "follow") ? followed(call, feed) : recent(call, store, clock)),
+      handle: (call) => (flag(call.query, "follow") ? followed(call, feed) : recent(call, store, clock)),
     },
   ];
 }
@@ -80,7 +81,7 @@ async function recent(
   store: UsageRoutesParts["store"],
   clock: Clock,
 ): Promise<{ status: number; body: object }> {
-  known(query, [...FILTERS, "before", "limit", "follow"]);
+  refuseOthers(query, [...FILTERS, "before", "limit", "follow"]);
   const limit = limitIn(query);
   const before = timeIn(query, "before", clock.wall());
   const rows = await store.recentRequests({
@@ -103,7 +104,7 @@ function pageOf(rows: UsageRow[], limit: number): { page: UsageRow[]; next: stri
 }
 
 function followed({ query }: AdminCall, feed: RequestFeed | undefined): Response {
-  known(query, [...FILTERS, "follow"]);
+  refuseOthers(query, [...FILTERS, "follow"]);
   if (feed === undefined) throw invalid("Cannot follow requests: the relay does not run");
   if (feed.followers >= MAX_FOLLOWERS)
     throw new AdminRefusal(429, "rate_limit_exceeded", `Cannot follow requests: ${MAX_FOLLOWERS} others do`);
@@ -212,35 +213,4 @@ function limitIn(query: URLSearchParams): number {
   const limit = Number(text);
   if (/^\d{1,4}$/.test(text) && limit >= 1 && limit <= MAX_PAGE) return limit;
   throw invalid(`Cannot use ${quoted(text)} as limit: expected a whole number from 1 to ${MAX_PAGE}`);
-}
-
-function flag({ query }: AdminCall, name: string): boolean {
-  const value = oneOf(query, name, ["1", "true", "0", "false"]);
-  return value === "1" || value === "true";
-}
-
-function oneOf<const T extends string>(
-  query: URLSearchParams,
-  name: string,
-  values: readonly T[],
-): T | undefined {
-  const text = query.get(name);
-  if (text === null) return undefined;
-  const found = values.find((value) => value === text);
-  if (found !== undefined) return found;
-  throw invalid(`Cannot use ${quoted(text)} as ${name}: expected one of ${values.join(", ")}`);
-}
-
-function known(query: URLSearchParams, names: readonly string[]): void {
-  for (const name of query.keys()) {
-    if (!names.includes(name)) throw invalid(`Cannot use ${quoted(name)}: accepted are ${names.join(", ")}`);
-  }
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
-}
-
-function invalid(message: string): AdminRefusal {
-  return new AdminRefusal(400, "invalid_request", message);
 }

@@ -240,7 +240,8 @@ describe("Admin API", () => {
     ] as const)
       expect((await relay.admin(method, path)).status).toBe(404);
     expect((await relay.admin("PATCH", "/admin/keys/absent", { name: "x" })).status).toBe(404);
-    expect((await relay.admin("DELETE", "/admin/keys/absent?revoke_running=perhaps")).status).toBe(400);
+    for (const query of ["revoke_running=perhaps", "revoke-running=true"])
+      expect((await relay.admin("DELETE", `/admin/keys/absent?${query}`)).status).toBe(400);
     expect(relay.relay.relay.budget.held).toBe(0);
   });
 
