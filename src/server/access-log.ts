@@ -6,9 +6,9 @@ export function accessLog(log: Log): RecordSink {
   return (record) => log.often(`${record.method} ${record.path}`, fieldsOf(record));
 }
 
-/** Times in whole ms since the request came. */
 function fieldsOf(record: RequestRecord): LogFields {
-  const { startedAt, dispatchedAt, firstByteAt, endedAt, outcome, reason } = record;
+  const { outcome, reason } = record;
+  const { queueMs, firstByteMs, totalMs } = record.times();
   return {
     request: record.clientId,
     status: record.status,
@@ -17,14 +17,10 @@ function fieldsOf(record: RequestRecord): LogFields {
     key: record.client?.key?.name,
     model: record.model === "" ? undefined : record.model,
     worker: record.worker,
-    queue_ms: since(startedAt, dispatchedAt),
-    first_byte_ms: since(startedAt, firstByteAt),
-    ms: since(startedAt, endedAt),
+    queue_ms: queueMs,
+    first_byte_ms: firstByteMs,
+    ms: totalMs,
     bytes_in: record.bytesIn,
     bytes_out: record.bytesOut,
   };
-}
-
-function since(from: number, to: number | undefined): number | undefined {
-  return to === undefined ? undefined : Math.round(to - from);
 }

@@ -111,6 +111,16 @@ export class RequestRecord implements Arrival {
     this.lastChunkAt = now;
   }
 
+  /** In whole ms: until a worker had it once it was read, to the first byte of the answer, and in all. */
+  times(): { queueMs: number | undefined; firstByteMs: number | undefined; totalMs: number } {
+    const { startedAt, queuedAt = startedAt } = this;
+    return {
+      queueMs: since(queuedAt, this.dispatchedAt),
+      firstByteMs: since(startedAt, this.firstByteAt),
+      totalMs: Math.round(this.endedAt - startedAt),
+    };
+  }
+
   /** Says how it ends. What was said first holds. */
   settle(outcome: Outcome, reason = ""): void {
     if (this.outcome !== undefined) return;
@@ -125,4 +135,8 @@ export class RequestRecord implements Arrival {
     this.endedAt = this.#clock.now();
     this.#told(this);
   }
+}
+
+function since(from: number, to: number | undefined): number | undefined {
+  return to === undefined ? undefined : Math.round(to - from);
 }

@@ -1,7 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { silentLog, type LogFields } from "../../src/base/log.ts";
+import { accessLog } from "../../src/server/access-log.ts";
+import { RequestRecord } from "../../src/server/request-record.ts";
+import { usageRow } from "../../src/server/usage/usage-row.ts";
 import { startRig, type Rig } from "../faults/rig.ts";
 import { Inbox } from "../support/inbox.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 
 /** A relay, its worker, and the lines that it writes for requests. */
 async function logged(apiKey?: string): Promise<Rig & { lines: Inbox<{ line: string; fields: LogFields }> }> {
@@ -47,6 +51,26 @@ describe("Access log", () => {
     expect(Number(queue)).toBeLessThanOrEqual(Number(first));
     expect(Number(first)).toBeLessThanOrEqual(Number(ms));
     expect(rig.lines.items).toEqual([]);
+  });
+
+  test("counts the wait from when the request had been read, as usage and metrics do", () => {
+    const lines: LogFields[] = [];
+    const clock = new ManualClock();
+    const arrival = { id: "a", clientId: "a", method: "POST", path: "/v1/embeddings" };
+    const told = accessLog({ ...silentLog, often: (_, fields = {}) => void lines.push(fields) });
+    const record = new RequestRecord(arrival, clock, told);
+    for (const [stage, ms] of [
+      ["queuedAt", 100],
+      ["dispatchedAt", 20],
+      ["firstByteAt", 5],
+    ] as const) {
+      clock.advance(ms);
+      record[stage] = clock.now();
+    }
+    clock.advance(1);
+    record.end();
+    expect(lines).toMatchObject([{ queue_ms: 20, first_byte_ms: 125, ms: 126 }]);
+    expect(usageRow(record)).toMatchObject({ queueMs: 20, firstByteMs: 125, totalMs: 126 });
   });
 
   test("says how a request ended that did not end well", async () => {

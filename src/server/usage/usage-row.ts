@@ -7,7 +7,7 @@ const MAX_PATH = 512;
 
 /** What is kept of a request that has ended. */
 export function usageRow(record: RequestRecord): UsageRow {
-  const { client, tokens, startedAt, dispatchedAt, firstByteAt } = record;
+  const { client, tokens } = record;
   return {
     id: record.id,
     at: record.at,
@@ -20,9 +20,7 @@ export function usageRow(record: RequestRecord): UsageRow {
     status: record.status,
     outcome: record.outcome ?? "complete",
     reason: record.reason,
-    queueMs: since(record.queuedAt ?? startedAt, dispatchedAt),
-    firstByteMs: since(startedAt, firstByteAt),
-    totalMs: Math.round(record.endedAt - startedAt),
+    ...record.times(),
     promptTokens: tokens?.prompt ?? 0,
     completionTokens: tokens?.completion ?? 0,
     cachedTokens: tokens?.cached ?? 0,
@@ -30,8 +28,4 @@ export function usageRow(record: RequestRecord): UsageRow {
     bytesIn: record.bytesIn,
     bytesOut: record.bytesOut,
   };
-}
-
-function since(from: number, to: number | undefined): number | undefined {
-  return to === undefined ? undefined : Math.round(to - from);
 }
