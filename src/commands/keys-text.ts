@@ -35,7 +35,7 @@ export function keyList(keys: readonly KeyView[], nowMs: number): string {
 
 /** All that is known of one key. */
 export function keyText(key: KeyView, nowMs: number): string {
-  const lines = [
+  return tableText([
     ["name", key.name],
     ["id", key.id],
     ["begins with", key.prefix],
@@ -45,6 +45,5 @@ export function keyText(key: KeyView, nowMs: number): string {
     ["limits", limitsOf({ ...key, priority: "normal" })],
     ["made", timeText(key.created_at, "")],
     ["last used", timeText(key.last_used_at, "never")],
-  ];
-  return lines.map(([name = "", value = ""]) => `${name.padEnd(13)}${value}\n`).join("");
+  ]);
 }

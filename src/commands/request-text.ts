@@ -14,8 +14,7 @@ export function requestText({ request, bodies }: RequestDetails): string {
 
 function shownValue(value: unknown): string {
   if (value === null) return "-";
-  const text = typeof value === "object" && "name" in value ? value.name : value;
-  return plain(String(text)).replaceAll(/[\t\n]/g, "?");
+  return String(typeof value === "object" && "name" in value ? value.name : value);
 }
 
 function bodyText(name: string, { encoding, body, bytes, truncated }: BodyView): string {

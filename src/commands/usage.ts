@@ -77,8 +77,7 @@ function asTable({ by, usage, total }: UsageView): string {
 
 /** Requests without a key, or that no worker had. */
 function shownGroup(by: string, { group }: UsageSumView): string {
-  // Control characters of foreign names must not reach a terminal.
-  return group === "" ? `(no ${by})` : group.replace(/\p{Cc}/gu, "?");
+  return group === "" ? `(no ${by})` : group;
 }
 
 function asCsv({ by, usage }: UsageView): string {

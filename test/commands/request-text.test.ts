@@ -13,7 +13,7 @@ test("One request is shown with its bodies, and nothing of foreign text moves th
   const request = {
     id: "a",
     key: { id: "k", name: "ada\u001b[2J" },
-    model: "m\nx",
+    model: "m\nx\u202e",
     worker: null,
     status: 200,
   };
@@ -23,7 +23,7 @@ test("One request is shown with its bodies, and nothing of foreign text moves th
   };
   expect(requestText({ request, bodies })).toBe(`id      a
 key     ada?[2J
-model   m?x
+model   m?x?
 worker  -
 status  200
 
