@@ -2,7 +2,8 @@ import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { AdminRoute } from "../admin/admin-desk.ts";
-import type { RecordSink } from "../request-record.ts";
+import { Rate } from "../limits/rate.ts";
+import type { RecordSink, RequestRecord } from "../request-record.ts";
 import { Retention } from "../retention.ts";
 import { RequestFeed } from "./request-feed.ts";
 import { usageRoutes } from "./usage-routes.ts";
@@ -13,6 +14,12 @@ import { UsageWriter, type UsageBacklog } from "./usage-writer.ts";
 
 /** Rows that are removed at once. */
 const PAGE_ROWS = 500;
+
+/**
+ * Requests of nobody that are kept in a minute, and at once: those refused for want of a key, which anybody
+ * can send until the disk is full. Metrics count them all.
+ */
+const NOBODYS_PER_MINUTE = 60;
 
 /** Of rows that wait for the database, in the data directory. */
 export const SPOOL_FILE = "usage-spool.jsonl";
@@ -48,11 +55,19 @@ export async function startUsage(parts: UsageParts): Promise<Usage> {
   };
   const retention = new Retention({ what: "usage", removePage, keepMs, clock, log });
   const feed = new RequestFeed(clock);
+  const nobodys = new Rate(NOBODYS_PER_MINUTE);
+  const isKept = ({ client }: RequestRecord): boolean => {
+    if (client !== undefined) return true;
+    const now = clock.now();
+    if (nobodys.waitFor(1, now) > 0) return false;
+    nobodys.take(1, now);
+    return true;
+  };
   await writer.start();
   return {
     ended(record) {
       const row = usageRow(record);
-      writer.add(row);
+      if (isKept(record)) writer.add(row);
       feed.add(row);
     },
     routes: usageRoutes({ store, feed, clock }),
