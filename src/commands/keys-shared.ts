@@ -32,7 +32,7 @@ const expiry = textKind(
     if (word === "never") return { value: null };
     const inMs = /[a-z]/.test(word) ? parseDuration(word) : undefined;
     if (inMs !== undefined && inMs > 0) return { value: { inMs } };
-    const at = /^\d{4}-\d\d-\d\d(T[\d:.]+Z)?$/.test(word) ? Date.parse(word) : Number.NaN;
+    const at = /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(word) ? Date.parse(word) : Number.NaN;
     return Number.isNaN(at) ? undefined : { value: { at } };
   },
 );

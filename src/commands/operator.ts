@@ -14,7 +14,7 @@ import { databaseUrlOption } from "./database-options.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { readRelayFile } from "./relay-file.ts";
 import { configOption, dataDirOption } from "./shared-options.ts";
-import { httpAddress, isLoopback, onOff, secret } from "./value-kinds.ts";
+import { httpAddress, leadsHere, onOff, secret } from "./value-kinds.ts";
 
 /** What every command takes that asks a relay for something as its operator. */
 export const operatorOptions = defineOptions({
@@ -88,7 +88,7 @@ function tokenOf({ adminToken, dataDir }: Config<typeof operatorOptions>): strin
 }
 
 function overHttp(url: string, token: string): Operator {
-  const isHere = isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ""));
+  const isHere = leadsHere(url);
   return {
     async ask<T>(method: AdminMethod, path: string, body?: object): Promise<T> {
       const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };

@@ -2,7 +2,7 @@ import type { Log } from "../base/log.ts";
 import type { Terminal } from "./command.ts";
 import { keepSecret, type KeptSecret } from "./kept-secret.ts";
 import { isPublic, type ServeConfig } from "./serve-options.ts";
-import { isLoopback } from "./value-kinds.ts";
+import { leadsHere } from "./value-kinds.ts";
 
 /** What workers, clients and operators have to show, and the files in which the relay keeps what it made itself. */
 export interface Secrets {
@@ -69,7 +69,7 @@ export function tellHow(
   // Once: who has seen it at the first start knows it.
   if (adminFile?.isNew !== true) return;
   terminal.err("Each client gets a key of its own with: modelrelay keys create NAME\n");
-  if (isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ""))) return;
+  if (leadsHere(url)) return;
   terminal.err(
     `Other machines do that with: --relay-url ${url} and the admin token in ${shellPath(adminFile.path)}\n`,
   );

@@ -126,6 +126,11 @@ export function isLoopback(host: string): boolean {
   return host === "::1" || /^(::ffff:)?127\./i.test(host);
 }
 
+/** The same for the host of an address. */
+export function leadsHere(url: string): boolean {
+  return isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ""));
+}
+
 /** An http or https address without a final slash; a query or fragment makes no sense in one. */
 export const httpAddress = textKind("an http:// or https:// address", (text) => {
   const url = URL.canParse(text) ? new URL(text) : undefined;

@@ -86,6 +86,9 @@ function keysWork(where: string, dataDir: () => string): void {
         budget: { tokens: 5000, period: "month" },
         expires_at: null,
       });
+      expect(await json<Key>(dir, "keys update eve --expires 2030-01-31T00:30:00+02:00")).toMatchObject({
+        expires_at: "2030-01-30T22:30:00.000Z",
+      });
       // By how it begins; the whole key will do as well.
       expect(await json<Key>(dir, `keys show ${made.out.trim()}`)).toMatchObject({ name: "eve" });
       expect(await json<Key>(dir, "keys revoke eve")).toEqual({
