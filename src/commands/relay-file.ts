@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -44,13 +44,26 @@ export function localUrl(scheme: "http" | "https", host: string, port: number): 
 
 /** @returns `undefined` if no relay runs here, as far as the file says and its process lives */
 export function readRelayFile(dataDir: string): RelayFile | undefined {
+  const path = join(dataDir, NAME);
   try {
-    const { url, pid } = JSON.parse(readFileSync(join(dataDir, NAME), "utf8")) as Partial<RelayFile>;
+    if (!isOfRelay(path, dataDir)) return undefined;
+    const { url, pid } = JSON.parse(readFileSync(path, "utf8")) as Partial<RelayFile>;
     if (typeof url !== "string" || typeof pid !== "number") return undefined;
     return isAlive(pid) ? { url, pid } : undefined;
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Whether nobody else can have written the file, in a directory that is open to others: the admin token is
+ * sent to where it says. Windows has no such owners; there the user's own directory protects it.
+ */
+function isOfRelay(path: string, dataDir: string): boolean {
+  if (process.platform === "win32") return true;
+  const { uid, mode } = statSync(path);
+  const trusted = [0, process.getuid?.(), statSync(dataDir).uid];
+  return trusted.includes(uid) && (mode & 0o002) === 0;
 }
 
 function isAlive(pid: number): boolean {

@@ -1,0 +1,36 @@
+import { describe, expect, test } from "bun:test";
+import { chmodSync, chownSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { silentLog } from "../../src/base/log.ts";
+import { readRelayFile, writeRelayFile } from "../../src/commands/relay-file.ts";
+import { TempDir } from "./reading.ts";
+
+const URL = "http://127.0.0.1:8080";
+
+describe.skipIf(process.platform === "win32")("The file that says where a relay is", () => {
+  test("is believed as the relay has written it", () => {
+    using dir = new TempDir();
+    const file = writeRelayFile(dir.path, URL, silentLog);
+    expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid });
+    file.remove();
+    expect(readRelayFile(dir.path)).toBeUndefined();
+  });
+
+  test("is not believed where everybody could have written it", () => {
+    using dir = new TempDir();
+    writeRelayFile(dir.path, URL, silentLog);
+    chmodSync(join(dir.path, "relay.json"), 0o666);
+    expect(readRelayFile(dir.path)).toBeUndefined();
+  });
+
+  test.skipIf(process.getuid?.() !== 0)("is not believed if another user has put it there", () => {
+    using dir = new TempDir();
+    const path = join(dir.path, "relay.json");
+    writeFileSync(path, JSON.stringify({ url: URL, pid: process.pid }), { mode: 0o600 });
+    chownSync(path, 65_534, 65_534);
+    expect(readRelayFile(dir.path)).toBeUndefined();
+    // A relay that runs as another user has a directory of its own.
+    chownSync(dir.path, 65_534, 65_534);
+    expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid });
+  });
+});
