@@ -1,4 +1,5 @@
 import { messageOf, Problem, UsageError } from "../base/errors.ts";
+import { plain } from "./request-text.ts";
 
 /** Exit codes besides 0; 64-78 follow sysexits(3). */
 export const EXIT = { failed: 1, usage: 2, bug: 70, interrupted: 130, terminated: 143 } as const;
@@ -13,7 +14,8 @@ export const EXIT = { failed: 1, usage: 2, bug: 70, interrupted: 130, terminated
 export function reportFailure(thrown: unknown, write: (text: string) => void, withStack: boolean): number {
   if (thrown instanceof Problem) {
     const action = thrown.action === undefined ? "" : `  → ${thrown.action}\n`;
-    write(`error: ${thrown.message}\n${action}`);
+    // It may quote what a server has said.
+    write(plain(`error: ${thrown.message}\n${action}`));
     return thrown instanceof UsageError ? EXIT.usage : EXIT.failed;
   }
   const stack = withStack && thrown instanceof Error && thrown.stack !== undefined ? `${thrown.stack}\n` : "";

@@ -28,6 +28,6 @@ function bodyText(name: string, { encoding, body, bytes, truncated }: BodyView):
 }
 
 /** Control characters of foreign text must not reach a terminal. */
-function plain(text: string): string {
+export function plain(text: string): string {
   return text.replaceAll("\r\n", "\n").replaceAll(/[^\P{Cc}\t\n]/gu, "?");
 }

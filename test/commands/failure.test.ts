@@ -16,6 +16,15 @@ describe("Failure", () => {
     });
   });
 
+  test("a problem that quotes a server sends the terminal no control characters", () => {
+    expect(
+      report(new Problem("The relay refused: \u001b]0;x\u0007\u009b31m", { action: "Look\rat it" })),
+    ).toEqual({
+      text: "error: The relay refused: ?]0;x??31m\n  → Look?at it\n",
+      code: 1,
+    });
+  });
+
   test("a usage error ends with exit code 2", () => {
     expect(report(new UsageError("Cannot use it"))).toEqual({ text: "error: Cannot use it\n", code: 2 });
   });
