@@ -7,9 +7,9 @@ import { commandNode, type Command } from "./command.ts";
 import { databaseOptions, inspectStore } from "./db-shared.ts";
 import { EXIT } from "./failure.ts";
 import { defineOptions } from "./options.ts";
-import { jsonOption } from "./tls-shared.ts";
+import { jsonOption } from "./shared-options.ts";
 
-const checkOptions = defineOptions({ ...jsonOption, ...databaseOptions });
+const checkOptions = defineOptions({ json: jsonOption, ...databaseOptions });
 
 /** Below that a busy relay fills the disk within a day. */
 const LITTLE_SPACE_BYTES = 256 * 1024 * 1024;

@@ -10,15 +10,15 @@ import { requestRoute } from "../server/bodies/request-route.ts";
 import { KeyRing } from "../server/keys/key-ring.ts";
 import { openStore } from "../server/store/store.ts";
 import { usageRoutes } from "../server/usage/usage-routes.ts";
-import { databaseUrlOption } from "./database-options.ts";
+import { databaseOptions } from "./db-shared.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { readRelayFile } from "./relay-file.ts";
-import { configOption, dataDirOption } from "./shared-options.ts";
-import { httpAddress, leadsHere, onOff, secret } from "./value-kinds.ts";
+import { jsonOption } from "./shared-options.ts";
+import { httpAddress, leadsHere, secret } from "./value-kinds.ts";
 
 /** What every command takes that asks a relay for something as its operator. */
 export const operatorOptions = defineOptions({
-  json: { kind: "switch", default: "false", inFile: false, help: "Print JSON", schema: onOff },
+  json: jsonOption,
   relayUrl: {
     env: "MODELRELAY_URL",
     inFile: false,
@@ -35,9 +35,7 @@ export const operatorOptions = defineOptions({
     defaultText: "the one that the relay on this machine has made",
     schema: secret,
   },
-  dataDir: { ...dataDirOption, help: "The relay's data directory" },
-  databaseUrl: databaseUrlOption,
-  config: { ...configOption("serve"), help: "TOML file whose table [serve] gives the same settings" },
+  ...databaseOptions,
 });
 
 /** Asks as an operator, of a relay or of its database. */

@@ -1,7 +1,7 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
 import { defaultDataDir } from "./data-dir.ts";
 import type { OptionSpec } from "./options.ts";
-import { oneOf, path } from "./value-kinds.ts";
+import { oneOf, onOff, path } from "./value-kinds.ts";
 
 // Settings that several commands have under one name, so that they read the same everywhere.
 
@@ -28,6 +28,14 @@ export const dataDirOption = {
   hint: "DIR",
   help: "Directory for all that the relay keeps",
   schema: path,
+} as const satisfies OptionSpec;
+
+export const jsonOption = {
+  kind: "switch",
+  default: "false",
+  inFile: false,
+  help: "Print JSON",
+  schema: onOff,
 } as const satisfies OptionSpec;
 
 /** @param table of the file that the command reads */

@@ -7,7 +7,7 @@ import { checkLine } from "./check-line.ts";
 import { commandNode, type Command } from "./command.ts";
 import { EXIT } from "./failure.ts";
 import { defineOptions } from "./options.ts";
-import { jsonOption } from "./tls-shared.ts";
+import { jsonOption } from "./shared-options.ts";
 import { duration, integer, label, path, textKind } from "./value-kinds.ts";
 
 /** What is to be looked at; a port is that of HTTPS. */
@@ -85,7 +85,7 @@ export const checkOptions = defineOptions({
     help: "Certificates of authorities to trust beside the system's (PEM)",
     schema: path,
   },
-  ...jsonOption,
+  json: jsonOption,
 });
 
 export const checkCommand: Command<typeof checkOptions> = {

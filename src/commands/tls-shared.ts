@@ -5,17 +5,12 @@ import { openStore, type CertificateStore } from "../tls/store/store.ts";
 import { certificateStore } from "./certificate-parts.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { configOption, dataDirOption, logLevelOption } from "./shared-options.ts";
-import { onOff } from "./value-kinds.ts";
 
 /** What every command that uses the certificates of a relay on this machine takes. */
 export const storeOptions = defineOptions({
   dataDir: { ...dataDirOption, help: "The relay's data directory" },
   logLevel: logLevelOption,
   config: { ...configOption("serve"), help: "TOML file whose table [serve] gives the same settings" },
-});
-
-export const jsonOption = defineOptions({
-  json: { kind: "switch", default: "false", inFile: false, help: "Print JSON", schema: onOff },
 });
 
 export interface Opened {

@@ -4,11 +4,12 @@ import { SELF_SIGNED } from "../tls/self-signed-source.ts";
 import type { CertificateStore } from "../tls/store/store.ts";
 import { commandNode, type Command } from "./command.ts";
 import { defineOptions } from "./options.ts";
+import { jsonOption } from "./shared-options.ts";
 import { acmeOptions } from "./tls-options.ts";
-import { domainsOf, jsonOption, openFor, storeOptions } from "./tls-shared.ts";
+import { domainsOf, openFor, storeOptions } from "./tls-shared.ts";
 
 const { domain } = acmeOptions;
-const statusOptions = defineOptions({ domain, ...jsonOption, ...storeOptions });
+const statusOptions = defineOptions({ domain, json: jsonOption, ...storeOptions });
 
 const DAY_MS = 86_400_000;
 
