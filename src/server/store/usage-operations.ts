@@ -187,7 +187,9 @@ export async function recentRequests({ sql }: Context, filter: RequestFilter): P
   const values: (string | number)[] = [];
   const conditions = (Object.keys(FILTERS) as (keyof typeof FILTERS)[]).flatMap((field) => {
     const value = filter[field];
-    return value === undefined ? [] : [`${FILTERS[field]} $${values.push(value)}`];
+    if (value === undefined) return [];
+    const stored = typeof value === "string" ? storable(value) : value;
+    return [`${FILTERS[field]} $${values.push(stored)}`];
   });
   const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
   const rows: Row[] = await sql.unsafe(

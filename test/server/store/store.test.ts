@@ -223,6 +223,17 @@ for (const kind of DATABASE_KINDS) {
       expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: 1_204, promptTokens: 12_040 }]);
     });
 
+    test("finds the requests for a model whatever a client called it", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      for (const model of ["nul\0", "half \ud83d", "' OR 1=1 --", "100%", "\u001b[31m"]) {
+        const row = usage({ model });
+        await store.insertUsage([row]);
+        const found = await store.recentRequests({ limit: 10, model });
+        expect(found.map(({ id }) => id)).toEqual([row.id]);
+      }
+    });
+
     test("stores a batch whatever a client calls its model", async () => {
       await using database = await kind.create();
       const store = await database.open();
