@@ -22,6 +22,9 @@ export const modelsKind = textKind(
   },
 );
 
+/** A hundred years: who means more means never. */
+const MAX_EXPIRY_MS = 36_525 * 24 * 3_600_000;
+
 /** So far away, or at a time in ms since the epoch. */
 type Expiry = Cleared<{ inMs: number } | { at: number }>;
 
@@ -31,7 +34,7 @@ const expiry = textKind(
     const word = text.trim();
     if (word === "never") return { value: null };
     const inMs = /[a-z]/.test(word) ? parseDuration(word) : undefined;
-    if (inMs !== undefined && inMs > 0) return { value: { inMs } };
+    if (inMs !== undefined && inMs > 0 && inMs <= MAX_EXPIRY_MS) return { value: { inMs } };
     const at = /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(word) ? Date.parse(word) : Number.NaN;
     return Number.isNaN(at) ? undefined : { value: { at } };
   },

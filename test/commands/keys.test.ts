@@ -144,6 +144,10 @@ function keysWork(where: string, dataDir: () => string): void {
         'error: Cannot use "30" as expires (flag --expires): expected a duration such as 30d, a date such as 2030-01-31, or never\n',
       ],
       [
+        "keys create a --expires 99999999999d",
+        'error: Cannot use "99999999999d" as expires (flag --expires): expected a duration such as 30d, a date such as 2030-01-31, or never\n',
+      ],
+      [
         "keys create a --budget-period day",
         "error: Cannot use --budget-period without --budget-tokens: there is no budget\n  → Add --budget-tokens NUMBER\n",
       ],
