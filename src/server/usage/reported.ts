@@ -189,8 +189,11 @@ function parsed(json: Uint8Array, start: number, end: number): unknown {
   }
 }
 
-/** More than this is no count of tokens but a mistake, which would spoil every sum. */
-const MAX_COUNT = 1e10;
+/**
+ * More than this is no count of tokens but a mistake, which would spoil every sum and lock a key out of its
+ * limits for years; the longest prompts have some ten million (2026-11).
+ */
+const MAX_COUNT = 1e8;
 
 function count(value: unknown): number | undefined {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= MAX_COUNT

@@ -35,6 +35,17 @@ describe("UsageReader", () => {
     expect(looked).toHaveLength(9);
   });
 
+  test.each([[9_999_999_999], [100_000_001], [1e308], [-1], [0.5], ["7"]])(
+    "takes %p for no count: one mistake would use up a budget for good",
+    (completion) => {
+      const reader = createUsageReader("whole");
+      reader.feed(
+        bytesOf(JSON.stringify({ usage: { prompt_tokens: 100_000_000, completion_tokens: completion } })),
+      );
+      expect(reader.report()).toEqual({ prompt: 100_000_000 });
+    },
+  );
+
   test("does not pass over the rest of an event that was cut", () => {
     const reader = readerOf(CHAT_NULLS);
     for (const part of CHAT_NULLS.parts.slice(0, 10)) reader.feed(bytesOf(part));
