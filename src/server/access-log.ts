@@ -11,6 +11,8 @@ function fieldsOf(record: RequestRecord): LogFields {
   const { queueMs, firstByteMs, totalMs } = record.times();
   return {
     request: record.clientId,
+    // The relay's own, under which usage is kept.
+    id: record.clientId === record.id ? undefined : record.id,
     status: record.status,
     outcome: outcome === "complete" ? undefined : outcome,
     reason: reason === "" ? undefined : reason,

@@ -47,6 +47,7 @@ describe("Access log", () => {
       bytes_out: 13,
     });
     expect(fields["outcome"]).toBeUndefined();
+    expect(fields["id"]).toMatch(/^[0-9a-f-]{36}$/);
     const { queue_ms: queue, first_byte_ms: first, ms } = fields;
     expect(Number(queue)).toBeLessThanOrEqual(Number(first));
     expect(Number(first)).toBeLessThanOrEqual(Number(ms));
