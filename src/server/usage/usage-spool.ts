@@ -84,6 +84,9 @@ export class UsageSpool {
   async stored(end: number): Promise<void> {
     this.#stored = end;
     if (end < this.#bytes) return;
+    // Another relay with this data directory has written behind it: those rows wait as well.
+    this.#bytes = Math.max(this.#bytes, await this.#size());
+    if (end < this.#bytes) return;
     await truncate(this.path, 0);
     this.#bytes = 0;
     this.#stored = 0;
@@ -149,8 +152,14 @@ function rowsIn(bytes: Buffer): UsageRow[] {
 function rowIn(line: string): UsageRow | undefined {
   try {
     const row = JSON.parse(line) as UsageRow;
-    return typeof row.id === "string" && typeof row.at === "number" ? row : undefined;
+    return isWhole(row) ? row : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** One that is not would keep every row behind it from being stored. */
+function isWhole({ id, model, path, outcome, reason, at, status }: UsageRow): boolean {
+  const texts = [id, model, path, outcome, reason].every((value) => typeof value === "string");
+  return texts && typeof at === "number" && typeof status === "number";
 }

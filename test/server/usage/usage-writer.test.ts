@@ -207,6 +207,28 @@ describe("UsageWriter", () => {
     expect([rig.stored, statSync(rig.path).size]).toEqual([["later"], 0]);
   });
 
+  test("stores what is behind a line that is no whole row", async () => {
+    using rig = new WriterRig();
+    const { model: _, ...half } = row("half");
+    writeFileSync(rig.path, `{"id":"x","at":1}\n${JSON.stringify(half)}\n${JSON.stringify(row("a"))}\n`);
+    const writer = rig.writer();
+    await writer.start();
+    await turnsUntil(() => writer.warnings().length === 0);
+    expect([rig.stored, statSync(rig.path).size]).toEqual([["a"], 0]);
+  });
+
+  test("keeps the rows that another relay has written to the same spool", async () => {
+    using rig = new WriterRig();
+    const [one, other] = [new UsageSpool(rig.path), new UsageSpool(rig.path)];
+    await one.append([row("a")]);
+    const page = await one.next();
+    await other.append([row("b")]);
+    await one.stored(page.end);
+    expect(ids((await one.next()).rows)).toEqual(["b"]);
+    await one.stored((await one.next()).end);
+    expect([one.waiting, await other.next()]).toEqual([0, { rows: [], end: 0 }]);
+  });
+
   test("has nothing to store once its spool was removed by somebody else", async () => {
     using rig = new WriterRig();
     const spool = new UsageSpool(rig.path);
