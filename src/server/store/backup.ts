@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, fsyncSync, linkSync, lstatSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
 import { storeErrorOf } from "./failure.ts";
@@ -41,7 +41,7 @@ export async function backup({ sql, database }: Context, file: string): Promise<
 }
 
 function refuseExisting(file: string): void {
-  if (!existsSync(file)) return;
+  if (!isThere(file)) return;
   throw new StoreError(
     "store_conflict",
     `Cannot write the backup to "${file}": there is such a file already`,
@@ -49,6 +49,16 @@ function refuseExisting(file: string): void {
       action: "Name another file, or move that one away",
     },
   );
+}
+
+/** A link that leads nowhere is something, too: it would be replaced. */
+function isThere(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Fails if the name was taken meanwhile, where the file system can tell. */

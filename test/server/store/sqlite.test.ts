@@ -1,7 +1,17 @@
 import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
 import { SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
@@ -346,6 +356,15 @@ describe("A backup of a SQLite file", () => {
     expect([error.code, error.message]).toEqual(["store_conflict", expect.stringContaining(taken)]);
     expect(readFileSync(taken, "utf8")).toBe("precious");
     expect(store.health().ok).toBe(true);
+  });
+
+  test.skipIf(process.platform === "win32")("takes a link that leads nowhere for a file", async () => {
+    using folder = dataFolder();
+    await using store = await open(folder.dir);
+    const link = join(folder.dir, "link");
+    symlinkSync(join(folder.dir, "nowhere"), link);
+    expect((await errorOf(store.backup(link))).code).toBe("store_conflict");
+    expect(readlinkSync(link)).toBe(join(folder.dir, "nowhere"));
   });
 
   test("leaves nothing where it cannot be written", async () => {
