@@ -179,7 +179,7 @@ function clientHeaders(
   const fields = requestHeadersForLink(headers);
   for (const name of ["x-api-key", "api-key"]) {
     const key = fields[name];
-    if (key !== undefined && isOurs(key)) delete fields[name];
+    if (key !== undefined && key.split(",").some((one) => isOurs(one.trim()))) delete fields[name];
   }
   fields["x-request-id"] = requestId;
   return fields;
