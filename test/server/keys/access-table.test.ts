@@ -219,9 +219,9 @@ test("No secret of the relay reaches a worker in a field beside the key", async 
     const secret = secrets[shown] ?? "";
     const answer = ask(ROUTES[0]!, {
       authorization: `Bearer ${valid}`,
-      "x-api-key": secret,
       // As two fields of one name arrive.
-      "api-key": `${secret}, ${secret}`,
+      "x-api-key": `${secret}, ${secret}`,
+      "api-key": secret,
     });
     const request = await worker.next("request");
     expect({ shown, told: JSON.stringify(request).includes(secret) }).toEqual({ shown, told: false });
