@@ -99,6 +99,15 @@ export function writeHeader(
   into[at + 7] = request;
 }
 
+/** One frame about a carrier, outside of what a channel counts. */
+export function jsonFrame(type: number, value: object): Uint8Array<ArrayBuffer> {
+  const payload = Buffer.from(JSON.stringify(value));
+  const frame = new Uint8Array(HEADER_BYTES + payload.length);
+  writeHeader(frame, 0, type, 0, payload.length);
+  frame.set(payload, HEADER_BYTES);
+  return frame;
+}
+
 /** Length of the payload whose header stands at `at`. */
 export function payloadLength(bytes: Uint8Array, at: number): number {
   return (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;

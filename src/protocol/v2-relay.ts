@@ -1,5 +1,5 @@
 import { Channel } from "./channel.ts";
-import { FRAME, MAX_REQUEST_NUMBER } from "./frames.ts";
+import { FRAME, jsonFrame, MAX_REQUEST_NUMBER } from "./frames.ts";
 import { CLOSE, V2_GRACE_MS, V2_MAX_BODY, V2_UNACKED_PAUSE, V2_WINDOW } from "./limits.ts";
 import { NEEDS, type Carrier, type LinkFailure, type RelayCodec, type RelayEvents } from "./link.ts";
 import {
@@ -304,10 +304,8 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
       sessionId,
       suspend: () => channel.detach(),
       resume(carrier, theirCount) {
-        const greeting = new Channel({ schedule() {}, frame() {}, overflowed() {} });
-        greeting.attach(carrier);
-        greeting.sendJson(FRAME.resumed, 0, { received: channel.received });
-        channel.resume(carrier, theirCount, () => greeting.flush());
+        const greeting = jsonFrame(FRAME.resumed, { received: channel.received });
+        channel.resume(carrier, theirCount, () => carrier.send(greeting));
         sendPaused();
       },
     },

@@ -1,5 +1,5 @@
 import { Channel } from "./channel.ts";
-import { FRAME } from "./frames.ts";
+import { FRAME, jsonFrame } from "./frames.ts";
 import { CLOSE, V2_UNACKED_PAUSE, V2_WINDOW } from "./limits.ts";
 import type { Carrier, WorkerCodec, WorkerEvents } from "./link.ts";
 import { ProtocolError, type Registration } from "./messages.ts";
@@ -107,7 +107,7 @@ export function createV2WorkerCodec(
     const missing = countField(fields, "body_bytes");
     const begun: Arriving = { fields, id, parts: [], missing, granted: window, uncredited: 0 };
     numbers.set(id, number);
-    if (missing === 0) complete(number, begun);
+    if (missing === 0) complete(begun);
     else arriving.set(number, begun);
   }
 
@@ -135,7 +135,7 @@ export function createV2WorkerCodec(
     if (begun.missing > 0)
       throw new ProtocolError("Cannot take a body that is shorter than announced", CLOSE.protocol);
     arriving.delete(number);
-    complete(number, begun);
+    complete(begun);
   }
 
   /** A frame for a request that is over, or was taken back meanwhile, is skipped. */
@@ -144,7 +144,7 @@ export function createV2WorkerCodec(
     throw new ProtocolError(`Cannot take a frame for request ${number}: there was none`, CLOSE.protocol);
   }
 
-  function complete(_number: number, { fields, id, parts }: Arriving): void {
+  function complete({ fields, id, parts }: Arriving): void {
     const [only] = parts;
     events.request({
       id,
@@ -266,10 +266,7 @@ export function createV2WorkerCodec(
       ask(carrier) {
         asking = carrier;
         // Nothing of the session may go over the new carrier before the relay has said where it stands.
-        const greeting = new Channel({ schedule() {}, frame() {}, overflowed() {} });
-        greeting.attach(carrier);
-        greeting.sendJson(FRAME.resume, 0, { session: sessionId, received: channel.received });
-        greeting.flush();
+        carrier.send(jsonFrame(FRAME.resume, { session: sessionId, received: channel.received }));
       },
     },
   };

@@ -3,7 +3,7 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { closeReason } from "../protocol/close-reason.ts";
-import { FRAME, FrameDecoder, HEADER_BYTES, writeHeader } from "../protocol/frames.ts";
+import { FRAME, FrameDecoder, jsonFrame } from "../protocol/frames.ts";
 import { CLOSE, REGISTER_TIMEOUT_MS } from "../protocol/limits.ts";
 import { ProtocolError } from "../protocol/messages.ts";
 import { countField, textField } from "../protocol/v1.ts";
@@ -159,11 +159,7 @@ class FirstFrame implements SocketSession {
   /** The worker registers anew; it need not dial again for that. */
   #tellRefused(reason: string): void {
     this.#timer = this.#limit();
-    const payload = Buffer.from(JSON.stringify({ reason }));
-    const frame = new Uint8Array(HEADER_BYTES + payload.length);
-    writeHeader(frame, 0, FRAME.refused, 0, payload.length);
-    frame.set(payload, HEADER_BYTES);
-    this.#socket.send(frame);
+    this.#socket.send(jsonFrame(FRAME.refused, { reason }));
   }
 
   #refuse(error: unknown): void {
