@@ -12,6 +12,10 @@ const BACKSLASH = 0x5c;
 
 const decoder = new TextDecoder();
 
+export function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
 /** Index behind the closing quote of the string that begins at `start`; `undefined` if it does not end. */
 export function stringEnd(json: Uint8Array, start: number): number | undefined {
   for (let at = start + 1; ; at++) {

@@ -7,6 +7,7 @@ import {
   CLOSE_BRACKET,
   COLON,
   COMMA,
+  isSpace,
   OPEN_BRACE,
   OPEN_BRACKET,
   QUOTE,
@@ -91,10 +92,6 @@ function isAt(
   if (keys.length !== path.length || path.at(-1) !== key) return false;
   for (let i = 1; i < keys.length; i++) if (keys[i] !== path[i - 1]) return false;
   return true;
-}
-
-function isSpace(byte: number): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
 /** The same text with the strings at `ranges` replaced by `value`. */

@@ -3,6 +3,7 @@ import {
   CLOSE_BRACKET,
   COLON,
   COMMA,
+  isSpace,
   OPEN_BRACE,
   OPEN_BRACKET,
   QUOTE,
@@ -27,7 +28,7 @@ export type MemberVisitor = (
 
 /** @returns the index of the first byte from `at` on that is no white space */
 export function skipBlank(json: Uint8Array, at: number): number {
-  while (isBlank(json[at])) at++;
+  while (isSpace(json[at])) at++;
   return at;
 }
 
@@ -89,10 +90,6 @@ export function isDepth(json: Uint8Array, at: number, depth: number): boolean {
   return end !== undefined && skipBlank(json, end) === json.length;
 }
 
-function isBlank(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
 function endsScalar(byte: number | undefined): boolean {
-  return byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isBlank(byte);
+  return byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isSpace(byte);
 }
