@@ -133,8 +133,8 @@ describe("Data directory", () => {
     ],
     [
       "is the user's place for the superuser at a terminal",
-      { ...linux, root: true, home: "/root" },
-      "/root/.local/share/modelrelay",
+      { ...linux, root: true, home: "/home/superuser" },
+      "/home/superuser/.local/share/modelrelay",
     ],
     [
       "is in the library on macOS",
