@@ -1,6 +1,7 @@
-import { dlopen, FFIType, ptr } from "bun:ffi";
+import { FFIType, ptr } from "bun:ffi";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { platform } from "node:process";
+import { openLibc } from "../base/libc.ts";
 
 // Where two sockets of one process listen on one port, Linux deals new connections out between them by a
 // hash, and resets those that wait at a socket that is closed. A socket that is to be replaced must
@@ -18,8 +19,6 @@ const BPF_RET_K = 0x06;
 const NEWER = 1;
 /** TCP_LISTEN in the `st` column of /proc/net/tcp. */
 const LISTENING = "0A";
-
-const LIBC = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
 
 /**
  * Sends every new connection on a port to the newest of at most two sockets of this process that listen
@@ -39,7 +38,8 @@ export function steerToNewest(port: number): boolean {
 }
 
 function attach(socket: number): boolean {
-  const setsockopt = openLibc();
+  const { i32, u32, ptr: pointer } = FFIType;
+  const { setsockopt } = openLibc({ setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 } });
   // struct sock_filter { u16 code; u8 jt, jf; u32 k } and struct sock_fprog { u16 len; sock_filter *filter },
   // both in the processor's byte order, which is little-endian on every target.
   const filter = new DataView(new ArrayBuffer(8));
@@ -49,19 +49,6 @@ function attach(socket: number): boolean {
   program.setUint16(0, 1, true);
   program.setBigUint64(8, BigInt(ptr(filter)), true);
   return setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, ptr(program), program.byteLength) === 0;
-}
-
-function openLibc() {
-  for (const [index, name] of LIBC.entries()) {
-    try {
-      const { i32, u32, ptr: pointer } = FFIType;
-      const symbols = { setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 } } as const;
-      return dlopen(name, symbols).symbols.setsockopt;
-    } catch (error) {
-      if (index === LIBC.length - 1) throw error;
-    }
-  }
-  throw new Error("Cannot open the C library");
 }
 
 /** File descriptors of this process that listen on a TCP port; `Bun.serve` does not tell its own. */
