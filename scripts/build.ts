@@ -5,15 +5,21 @@ import { formatBytes } from "../src/base/bytes.ts";
 import { hostPlatform, TARGETS, type Target } from "./targets.ts";
 
 // bun run build: makes dist/modelrelay for this platform; with --all, dist/modelrelay-<target> for each
-// platform of a release. Runtimes of other platforms are fetched from the package registry once.
+// platform of a release; with --target NAME, that of one. Runtimes of other platforms are fetched from the
+// package registry once.
 
 const root = join(import.meta.dir, "..");
 
 /** The program starts this as a thread, and finds it under its path from here if the build names both. */
 const STORE_THREAD = "src/server/store/store-thread";
 
-/** Short commit of the working copy, with `-dirty` when sources differ from it; `unknown` without git. */
+/**
+ * Short commit of the working copy, with `-dirty` when sources differ from it; `unknown` without git. Where
+ * only a copy of the sources is, `MODELRELAY_COMMIT` says it.
+ */
 function currentCommit(): string {
+  const told = process.env["MODELRELAY_COMMIT"];
+  if (told) return told;
   const git = (...args: string[]) => {
     const path = Bun.which("git");
     const ran = path === null ? undefined : Bun.spawnSync([path, ...args], { cwd: root, stderr: "ignore" });
@@ -71,16 +77,24 @@ async function compile(entry: string, outfile: string, target: Target | undefine
 const { values } = parseArgs({
   options: {
     all: { type: "boolean", default: false },
+    target: { type: "string" },
     outdir: { type: "string", default: join(root, "dist") },
     entry: { type: "string", default: join(root, "src/cli.ts") },
   },
 });
 
+const targets = TARGETS.filter(({ name }) => values.all || name === values.target);
+if (values.target !== undefined && targets.length === 0) {
+  console.error(
+    `Cannot build for "${values.target}": it is not one of ${TARGETS.map(({ name }) => name).join(", ")}`,
+  );
+  process.exit(2);
+}
 const outdir = resolve(values.outdir);
 mkdirSync(outdir, { recursive: true });
 try {
-  if (values.all) {
-    for (const target of TARGETS)
+  if (targets.length > 0) {
+    for (const target of targets)
       await compile(values.entry, join(outdir, `modelrelay-${target.name}${target.suffix}`), target);
   } else {
     await compile(
