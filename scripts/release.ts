@@ -27,5 +27,6 @@
 //   <prefix>/bin/modelrelay.previous       the one before it, for `modelrelay update --rollback`
 //   <prefix>/bin/.modelrelay-install.<pid>/    work in progress; of a process that is gone: rubbish
 //   <prefix>/share/…                       the files below share/ of the archive
-//   <prefix>/share/modelrelay/made-folders     absolute paths of the folders that installing made, one a
-//                                          line, parents first; uninstalling removes those that are empty
+//   <prefix>/share/doc/modelrelay/         LICENSE, README.md and systemd/ of the archive, and
+//     made-folders                         absolute paths of the folders that installing made, one a line,
+//                                          parents first; uninstalling removes those that are then empty
