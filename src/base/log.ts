@@ -1,4 +1,5 @@
 import { createConsola, type ConsolaInstance } from "consola/core";
+import { writeLines } from "./status-line.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug", "trace"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -89,7 +90,7 @@ function createBatch(): (line: string) => void {
   const flush = (): void => {
     const text = lines;
     lines = "";
-    if (text !== "") process.stderr.write(text);
+    if (text !== "") writeLines(text);
   };
   process.on("exit", flush);
   return (line) => {
@@ -111,7 +112,7 @@ export function createLog(level: LogLevel, format: LogFormat = "pretty"): Log {
       {
         log({ type, date, args }) {
           const [message, fields] = args as [string, LogFields | undefined];
-          process.stderr.write(lineOf(type, date, message, fields));
+          writeLines(lineOf(type, date, message, fields));
         },
       },
     ],

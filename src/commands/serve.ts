@@ -2,12 +2,14 @@ import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { OwnLimits } from "../server/limits/request-limits.ts";
+import type { Relay } from "../server/relay.ts";
 import { readCertificate } from "../tls/certificate.ts";
 import type { Identity } from "../tls/source.ts";
 import { createAdjustableLog, type AdjustableLog } from "./adjustable-log.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
 import { limitsOf } from "./limit-options.ts";
 import { localUrl, writeRelayFile } from "./relay-file.ts";
+import { showDrain } from "./progress.ts";
 import { checkServe, isPublic, serveOptions, type ServeConfig } from "./serve-options.ts";
 import { secretsOf, tellHow, type Secrets } from "./serve-secrets.ts";
 import { openState, type ServeState } from "./serve-state.ts";
@@ -34,6 +36,7 @@ interface Started {
   /** Looks for other certificates at once. */
   reloadCertificates(): void;
   drain(): Promise<void>;
+  readonly relay: Relay;
 }
 
 /** The metrics name models and workers, which on an address of this machine is no secret. */
@@ -158,7 +161,10 @@ async function runServe(
   const ended = stopRequested({
     async onFirst(signal) {
       log.info("Finishing what runs; a second signal ends at once", { signal });
-      await (await starting).drain();
+      const started = await starting;
+      const running = (): number => started.relay.core.requestCount;
+      const shown = { clock: systemClock, log, logFormat: config.logFormat, env: terminal.env, running };
+      await showDrain(started.drain(), { ...shown, timeoutMs: used.drainTimeoutMs });
     },
     onReload() {
       if (relay !== undefined) used = reload(relay, used, log, reread);

@@ -5,6 +5,7 @@ import type { WorkerConfig as RunningConfig } from "../worker/config.ts";
 import { readAuthorities } from "./ca-file.ts";
 import { checkLine } from "./check-line.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
+import { showDrain } from "./progress.ts";
 import type { Reading } from "./read-config.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
 import { stopRequested } from "./signals.ts";
@@ -93,7 +94,9 @@ async function runWorker(
     async onFirst(signal) {
       stopping = true;
       log.info("Finishing what runs; a second signal ends at once", { signal });
-      await worker.drain();
+      const running = (): number => worker.status().load;
+      const shown = { clock: systemClock, log, logFormat: settings.logFormat, env: terminal.env, running };
+      await showDrain(worker.drain(), { ...shown, timeoutMs: settings.drainTimeoutMs });
     },
     onSecond: () => worker.stop(),
   });

@@ -1,0 +1,56 @@
+import type { Clock } from "../base/clock.ts";
+import type { Log, LogFormat } from "../base/log.ts";
+import { createProgress, drainParts, type Progress } from "../base/progress.ts";
+import { statusLine } from "../base/status-line.ts";
+import type { Terminal } from "./command.ts";
+
+/** Progress needs a terminal that can go back to the beginning of a line. */
+function isOnTerminal(env: Terminal["env"]): boolean {
+  return process.stderr.isTTY && env["TERM"] !== "dumb";
+}
+
+/** Shows on the terminal how far some work is; where there is none, tells it in lines by `say`. */
+export function startProgress(
+  clock: Clock,
+  { env }: Pick<Terminal, "env">,
+  say: (text: string) => void,
+): Progress {
+  return createProgress(clock, isOnTerminal(env) ? statusLine : undefined, say);
+}
+
+/** How often what is left is counted. */
+const LOOK_MS = 200;
+
+export interface Drain {
+  clock: Clock;
+  log: Log;
+  /** Lines of JSON are for programs, even on a terminal. */
+  logFormat: LogFormat;
+  env: Terminal["env"];
+  /** How many requests still run. */
+  running: () => number;
+  /** The time they have, in ms from now. */
+  timeoutMs: number;
+}
+
+/** Waits for a drain, and tells meanwhile what is left of it. */
+export async function showDrain(drained: Promise<void>, drain: Drain): Promise<void> {
+  const { clock, log, logFormat, env, running, timeoutMs } = drain;
+  const deadline = clock.now() + timeoutMs;
+  const shownOn = logFormat === "json" ? { TERM: "dumb" } : env;
+  using progress = startProgress(clock, { env: shownOn }, (text) => log.info(text));
+  let begun = false;
+  const look = (): void => {
+    const requests = running();
+    // Where nothing runs there is nothing to wait for.
+    if (requests > 0 || begun) progress.show(drainParts(requests, deadline - clock.now()));
+    begun ||= requests > 0;
+    timer = clock.after(LOOK_MS, look);
+  };
+  let timer = clock.after(0, look);
+  try {
+    await drained;
+  } finally {
+    timer.cancel();
+  }
+}
