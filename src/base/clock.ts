@@ -20,7 +20,8 @@ export interface Clock {
 const MAX_DELAY_MS = 2_147_483_647;
 
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  // A third of what `performance.now()` takes (2026-11), and asked for some twenty times a request.
+  now: () => Bun.nanoseconds() / 1e6,
   wall: () => Date.now(),
   after(delayMs, fire) {
     const handle = setTimeout(fire, Math.min(Math.max(delayMs, 0), MAX_DELAY_MS));

@@ -140,7 +140,7 @@ export function refused(record: RequestRecord, error: ClientError, dialect: Dial
   record.status = error.status;
   record.settle("refused", error.code);
   record.end();
-  return errorResponse(error, dialect, record.clientId);
+  return errorResponse(error, dialect, record.clientId, record.stampAnswer);
 }
 
 /** A request without a body names its model in the query, or none at all. */

@@ -19,6 +19,11 @@ export class AttemptThrottle {
     this.#clock = clock;
   }
 
+  /** Whether nobody has failed of late, so that no address has to wait. */
+  get isQuiet(): boolean {
+    return this.#failures.size === 0;
+  }
+
   /** @returns seconds until the address may try again; 0 if it may now */
   waitSecs(address: string): number {
     const used = this.#used(networkOf(address), this.#clock.now());

@@ -6,8 +6,8 @@ import { longestAnswer } from "./limits/estimate.ts";
 export interface BodyFields {
   model: string;
   streaming: boolean;
-  /** Tokens that the answer may have; only of a body that was parsed. */
-  longestAnswer?: number | undefined;
+  /** Tokens that the answer may have; `null` if the body names no number, absent if it was not parsed. */
+  longestAnswer?: number | null;
 }
 
 /**

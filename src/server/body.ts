@@ -26,7 +26,7 @@ const JOINED_PART = 16 * 1024;
  * Reads a request's body whole, within a limit of its own and the budget of all together. On success
  * its bytes are taken from the budget and the caller gives them back; on failure nothing is taken.
  */
-export async function readBody(
+export function readBody(
   request: Request,
   limit: number,
   budget: ByteBudget,
@@ -37,10 +37,10 @@ export async function readBody(
   if (declared !== undefined && declared <= Math.min(AT_ONCE, limit))
     return readAtOnce(request, declared, budget, clock);
   const { body } = request;
-  if (body === null) return { ok: true, bytes: EMPTY };
+  if (body === null) return Promise.resolve({ ok: true, bytes: EMPTY });
   if (declared !== undefined && declared > limit) {
     discard(body.getReader(), clock);
-    return refused(tooLarge(limit));
+    return Promise.resolve(refused(tooLarge(limit)));
   }
   // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
   const reader = new BodyReader(body, limit, budget, clock);

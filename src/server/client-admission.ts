@@ -58,7 +58,7 @@ export function createClientAdmission(options: ClientAdmissionOptions): ClientAd
     }
     if (first === undefined) return "unknown";
     // A key of the operator's own may be one that can be guessed.
-    if (throttle.waitSecs(address()) > 0) return "throttled";
+    if (!throttle.isQuiet && throttle.waitSecs(address()) > 0) return "throttled";
     return first.is(key) ? FIRST_CLIENT : "unknown";
   }
 

@@ -2,8 +2,17 @@ import { errorBody, type Dialect } from "../protocol/dialect.ts";
 import type { ClientError } from "./client-error.ts";
 import { idHeaders } from "./dialect.ts";
 
-/** An error as a whole answer. */
-export function errorResponse(error: ClientError, dialect: Dialect, requestId: string): Response {
+/**
+ * An error as a whole answer.
+ *
+ * @param stamp adds fields of its own
+ */
+export function errorResponse(
+  error: ClientError,
+  dialect: Dialect,
+  requestId: string,
+  stamp?: (fields: Record<string, string>) => void,
+): Response {
   const headers: Record<string, string> = {
     "content-type": "application/json",
     ...idHeaders(dialect, requestId),
@@ -16,5 +25,6 @@ export function errorResponse(error: ClientError, dialect: Dialect, requestId: s
   if (error.noRetry === true) headers["x-should-retry"] = "false";
   // The rest of the body is not read, so that nothing can follow it (RFC 9110 §15.5.9).
   if (error.status === 408) headers["connection"] = "close";
+  stamp?.(headers);
   return new Response(errorBody(dialect, error, requestId), { status: error.status, headers });
 }

@@ -210,7 +210,9 @@ export class Exchange {
       case "opening":
         this.record.status = error.status;
         this.#answered();
-        return this.#resolve(errorResponse(error, this.dialect, this.record.clientId));
+        return this.#resolve(
+          errorResponse(error, this.dialect, this.record.clientId, this.record.stampAnswer),
+        );
       case "kept":
       case "open": {
         // In a stream of events the error is one more event; elsewhere only a broken connection says

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 
 /** A secret that the relay was started with; of it only the digest is kept. */
 export class KnownSecret {
@@ -23,5 +23,5 @@ export function bearerOf(headers: Headers): string | undefined {
 }
 
 function digest(secret: string): Buffer {
-  return createHash("sha256").update(secret).digest();
+  return hash("sha256", secret, "buffer");
 }

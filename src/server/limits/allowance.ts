@@ -27,7 +27,7 @@ export class Allowance {
     record: RequestRecord,
     contentType: string,
     body: Uint8Array<ArrayBuffer>,
-    longestAnswer: number | undefined,
+    longestAnswer: number | null | undefined,
   ): ClientError | undefined {
     const need = needOf(record.method, record.path, contentType, body, longestAnswer);
     const refusal = this.#limiter.adjust(this.#reservation, need, momentOf(this.#clock));

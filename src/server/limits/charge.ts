@@ -27,6 +27,7 @@ export class Charge {
     const amount = within(need, budget.left(wall));
     const span = budget.at(wall);
     span.held += amount;
+    // Kept even if it is nothing: the request counts for the period in which it began.
     this.#held = { span, amount };
   }
 

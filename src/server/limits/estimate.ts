@@ -46,20 +46,21 @@ export function leastNeed(method: string, path: string): Need {
 /**
  * The tokens that a request will take, as far as its size tells.
  *
- * @param asked the longest answer that the request asks for, if its body was parsed and says so
+ * @param asked the longest answer that the request asks for; `null` if its body was parsed and names none,
+ *   `undefined` if it was not parsed
  */
 export function needOf(
   method: string,
   path: string,
   contentType: string,
   body: Uint8Array<ArrayBuffer>,
-  asked: number | undefined,
+  asked: number | null | undefined,
 ): Need {
   if (method !== "POST" || FREE.has(path) || contentType.startsWith("multipart/")) return NOTHING;
   const prompt = promptTokens(body);
   if (!GENERATES.has(path)) return { sure: prompt, guess: 0 };
-  const answer = asked ?? answerNamedIn(body);
-  return answer === undefined
+  const answer = asked === undefined ? answerNamedIn(body) : asked;
+  return answer === null
     ? { sure: prompt, guess: DEFAULT_ANSWER_TOKENS }
     : { sure: prompt + answer, guess: 0 };
 }
@@ -107,20 +108,20 @@ function* mediaSizes(body: Uint8Array<ArrayBuffer>): Generator<number> {
 /** Names under which the APIs take the longest answer, in tokens; a newer one goes before an older one. */
 const ANSWER_NAMES = ["max_completion_tokens", "max_output_tokens", "max_tokens"] as const;
 
-/** The tokens that a request asks for at most, all its answers together. @param body after parsing */
-export function longestAnswer(body: object): number | undefined {
+/** The tokens that a request asks for at most, all its answers together; `null` if it names none. @param body after parsing */
+export function longestAnswer(body: object): number | null {
   const fields = body as Record<string, unknown>;
   for (const name of ANSWER_NAMES) {
     const tokens = wholeNumber(fields[name]);
     if (tokens !== undefined) return tokens * (wholeNumber(fields["n"]) ?? 1);
   }
   const { options } = fields;
-  if (typeof options !== "object" || options === null) return undefined;
-  return wholeNumber((options as Record<string, unknown>)["num_predict"]);
+  if (typeof options !== "object" || options === null) return null;
+  return wholeNumber((options as Record<string, unknown>)["num_predict"]) ?? null;
 }
 
 /** The same for a body that is too large to parse for it: found where it stands, however deep. */
-function answerNamedIn(body: Uint8Array<ArrayBuffer>): number | undefined {
+function answerNamedIn(body: Uint8Array<ArrayBuffer>): number | null {
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   for (const name of ANSWER_NAMES) {
     const at = text.indexOf(`"${name}"`);
@@ -128,7 +129,7 @@ function answerNamedIn(body: Uint8Array<ArrayBuffer>): number | undefined {
     const digits = /^\s*:\s*(\d{1,9})\b/.exec(text.toString("latin1", at + name.length + 2, at + 64))?.[1];
     if (digits !== undefined) return Number(digits);
   }
-  return undefined;
+  return null;
 }
 
 function wholeNumber(value: unknown): number | undefined {

@@ -79,15 +79,29 @@ export class Limiter {
    * Lets a request in, for every subject or for none.
    *
    * @param subjects at most one of each kind
+   * @param need tokens that are set aside
+   * @param least tokens that have to be there, whether or not they are set aside
    */
-  reserve(subjects: readonly Subject[], need: Need, at: Moment): Reservation | LimitRefusal {
-    const accounts = subjects.map((subject) => this.#accountOf(subject, at));
+  reserve(
+    subjects: readonly Subject[],
+    need: Need,
+    at: Moment,
+    least: Need = need,
+  ): Reservation | LimitRefusal {
+    const accounts: Account[] = [];
     let refusal: LimitRefusal | undefined;
-    for (const account of accounts)
-      refusal = longer(longer(refusal, account.noRequest(at)), account.noTokens(need, at));
+    for (const subject of subjects) {
+      const account = this.#accountOf(subject, at);
+      accounts.push(account);
+      refusal = longer(longer(refusal, account.noRequest(at)), account.noTokens(least, at));
+    }
     if (refusal !== undefined) return refusal;
-    const charges = accounts.map((account) => new Charge(account, at));
-    for (const charge of charges) charge.setAside(need, at);
+    const charges: Charge[] = [];
+    for (const account of accounts) {
+      const charge = new Charge(account, at);
+      charge.setAside(need, at);
+      charges.push(charge);
+    }
     return new Reservation(charges);
   }
 

@@ -66,15 +66,30 @@ export class Rate {
 
   /** Gives back a part of what was taken: 1 is all of it. */
   giveBack(taken: Taking, part: number): void {
-    const wanted = taken.ms * part;
-    const first = this.#lows.findIndex(({ order }) => order > taken.order);
-    const ms = first < 0 ? wanted : Math.min(wanted, this.#lows[first]?.debt ?? 0);
+    const lows = this.#lows;
+    const first = this.#firstAfter(taken.order);
+    const lowest = lows[first];
+    const ms = lowest === undefined ? taken.ms * part : Math.min(taken.ms * part, lowest.debt);
+    // Time has worn off all of it, as it does where a limit is far away.
+    if (ms === 0) return;
     this.#fullAt -= ms;
-    const since = first < 0 ? [] : this.#lows.splice(first);
-    for (const low of since) low.debt -= ms;
-    const [lowest] = since;
-    if (lowest !== undefined) this.#dropAbove(lowest.debt);
-    this.#lows.push(...since);
+    if (lowest === undefined) return;
+    for (let n = first; n < lows.length; n++) lows[n]!.debt -= ms;
+    let kept = first;
+    while (kept > 0 && lows[kept - 1]!.debt >= lowest.debt) kept--;
+    lows.splice(kept, first - kept);
+  }
+
+  /** Index of the first low that was noted after a taking; that of none if there is none. */
+  #firstAfter(order: number): number {
+    let from = 0;
+    let to = this.#lows.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (this.#lows[middle]!.order > order) to = middle;
+      else from = middle + 1;
+    }
+    return from;
   }
 
   get #msEach(): number {

@@ -5,7 +5,7 @@ import type { Dialect } from "../../protocol/dialect.ts";
 import type { ClientError } from "../client-error.ts";
 import { BUDGET_PERIODS, type Client, type Limits } from "../client.ts";
 import type { RequestRecord } from "../request-record.ts";
-import type { Subject } from "./account.ts";
+import type { Need, Subject } from "./account.ts";
 import { Allowance, momentOf } from "./allowance.ts";
 import { periodStart } from "./budget.ts";
 import { leastNeed } from "./estimate.ts";
@@ -20,6 +20,9 @@ export interface OwnLimits {
   /** For all requests together. */
   relay: Limits;
 }
+
+/** What is set aside for a request whose body has not come yet. */
+const NO_TOKENS: Need = { sure: 0, guess: 0 };
 
 /** Tokens of each key since a time (ms since the epoch), by the key's id. */
 export type UsedTokens = (since: number) => Promise<ReadonlyMap<string, number>>;
@@ -82,11 +85,19 @@ export class RequestLimits {
     dialect: Dialect,
     relay: (allowance: Allowance | undefined) => Promise<Response>,
     refuse: (error: ClientError) => Response,
-  ): Promise<Response> {
+  ): Response | Promise<Response> {
     const subjects = this.#subjectsOf(client);
-    return subjects === undefined
-      ? relay(undefined)
-      : this.#limited(subjects, record, dialect, relay, refuse);
+    if (subjects === undefined) return relay(undefined);
+    record.stampAnswer = (fields) => {
+      const at = momentOf(this.#clock);
+      stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
+    };
+    const least = leastNeed(record.method, record.path);
+    const reserved = this.#limiter.reserve(subjects, NO_TOKENS, momentOf(this.#clock), least);
+    if ("waitMs" in reserved) return refuse(limitError(reserved));
+    const allowance = new Allowance(this.#limiter, this.#clock, reserved);
+    this.#allowances.set(record, allowance);
+    return relay(allowance);
   }
 
   /** A request has ended, however: what it set aside is settled. */
@@ -96,37 +107,6 @@ export class RequestLimits {
     this.#allowances.delete(record);
     allowance.settle(record);
   };
-
-  async #limited(
-    subjects: readonly Subject[],
-    record: RequestRecord,
-    dialect: Dialect,
-    relay: (allowance: Allowance) => Promise<Response>,
-    refuse: (error: ClientError) => Response,
-  ): Promise<Response> {
-    let isStamped = false;
-    const stampAnswer = (fields: Record<string, string>): void => {
-      isStamped = true;
-      const at = momentOf(this.#clock);
-      stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
-    };
-    const need = leastNeed(record.method, record.path);
-    const reserved = this.#limiter.reserve(subjects, need, momentOf(this.#clock));
-    let response: Response;
-    if ("waitMs" in reserved) response = refuse(limitError(reserved));
-    else {
-      const allowance = new Allowance(this.#limiter, this.#clock, reserved);
-      this.#allowances.set(record, allowance);
-      // A field of an answer that is there already takes ten times as long to change.
-      record.stampAnswer = stampAnswer;
-      response = await relay(allowance);
-    }
-    if (isStamped) return response;
-    const fields: Record<string, string> = {};
-    stampAnswer(fields);
-    for (const name in fields) response.headers.set(name, fields[name] ?? "");
-    return response;
-  }
 
   #subjectsOf({ id, key, limits }: Client): readonly Subject[] | undefined {
     const own = key === undefined ? this.#anonymous : limits;

@@ -67,19 +67,19 @@ describe("The tokens that a request will need", () => {
     expect(needOf("POST", CHAT, JSON_TYPE, odd, undefined).guess).toBe(1_000);
   });
 
-  const BODIES: [body: object, tokens: number | undefined][] = [
+  const BODIES: [body: object, tokens: number | null][] = [
     [{ max_tokens: 5 }, 5],
     [{ max_completion_tokens: 6, max_tokens: 5 }, 6],
     [{ max_output_tokens: 7 }, 7],
     [{ max_tokens: 5, n: 3 }, 15],
     [{ options: { num_predict: 8 } }, 8],
-    [{ options: { num_predict: -1 } }, undefined],
-    [{ options: null }, undefined],
-    [{ max_tokens: -5 }, undefined],
-    [{ max_tokens: 1.5 }, undefined],
-    [{ max_tokens: "5" }, undefined],
+    [{ options: { num_predict: -1 } }, null],
+    [{ options: null }, null],
+    [{ max_tokens: -5 }, null],
+    [{ max_tokens: 1.5 }, null],
+    [{ max_tokens: "5" }, null],
     [{ max_tokens: 5, n: "x" }, 5],
-    [{}, undefined],
+    [{}, null],
   ];
   test.each(BODIES)("take the longest answer of %j as %p", (body, tokens) => {
     expect(longestAnswer(body)).toBe(tokens as number);

@@ -42,19 +42,24 @@ class Gate {
     );
     let error: ClientError | undefined;
     let allowance: Allowance | undefined;
+    const answer = () => {
+      const headers: Record<string, string> = {};
+      record.stampAnswer?.(headers);
+      return new Response(null, { headers });
+    };
     const response = await this.limits.around(
       client,
       record,
       "openai",
       async (allowed) => {
         allowance = allowed;
-        return new Response();
+        return answer();
       },
       (refused) => {
         error = refused;
         record.settle("refused", refused.code);
         record.end();
-        return new Response();
+        return answer();
       },
     );
     return { record, allowance, headers: response.headers, ...(error !== undefined && { error }) };
