@@ -2,7 +2,7 @@ import type { ProgressSurface } from "./progress.ts";
 
 /** Back to the first cell, and everything after it erased. */
 const ERASE = "\r\u001b[K";
-/** Where a terminal does not tell how wide it is. */
+/** Where a terminal says that it has no width. */
 const USUAL_COLUMNS = 80;
 
 let isDrawn = false;
@@ -19,7 +19,7 @@ function eraseAtExit(): void {
 export const statusLine: ProgressSurface = {
   covered: undefined,
   get columns() {
-    const [columns = USUAL_COLUMNS] = process.stderr.getWindowSize();
+    const [columns] = process.stderr.getWindowSize();
     return columns > 0 ? columns : USUAL_COLUMNS;
   },
   draw(text) {
