@@ -187,7 +187,7 @@ export const serveOptions = defineOptions({
     env: "MODELRELAY_USAGE_RETENTION",
     default: "90d",
     hint: "DURATION",
-    help: "For how long the record of a request is kept",
+    help: "For how long the record of a request is kept; 0 keeps none",
     schema: duration,
   },
   ...bodyOptions,

@@ -2,83 +2,13 @@ import type { Outcome } from "../request-record.ts";
 import type { RequestFilter, UsageGroup, UsageRow, UsageSum } from "../usage/usage-store.ts";
 import { integer, optionalInteger, optionalText, text, type Row } from "./columns.ts";
 import type { Context } from "./operation.ts";
+import { COLUMN_NAMES, NAMES, recordsOf, storable, storableValues, TYPED } from "./usage-columns.ts";
 
 const DAY_MS = 86_400_000;
 /** Rows of one answer: taking them over costs the relay's thread 2 ms (2026-11). */
 const MAX_ROWS = 1_000;
 /** Names of models come from clients, who can make up any number of them. */
 const MAX_GROUPS = 1_000;
-
-/** The columns and what PostgreSQL calls their types. */
-const COLUMNS = {
-  id: "text",
-  at: "bigint",
-  key_id: "text",
-  key_name: "text",
-  model: "text",
-  served_model: "text",
-  worker: "text",
-  path: "text",
-  status: "integer",
-  outcome: "text",
-  reason: "text",
-  queue_ms: "bigint",
-  first_byte_ms: "bigint",
-  total_ms: "bigint",
-  prompt_tokens: "bigint",
-  completion_tokens: "bigint",
-  cached_tokens: "bigint",
-  estimated: "integer",
-  bytes_in: "bigint",
-  bytes_out: "bigint",
-} as const;
-const NAMES = Object.keys(COLUMNS).join(", ");
-const TYPED = Object.entries(COLUMNS)
-  .map(([name, type]) => `${name} ${type}`)
-  .join(", ");
-
-/** PostgreSQL keeps no NUL and no half of a character, and clients can name models with either. */
-function storable(value: string): string {
-  return value.replaceAll("\0", "\ufffd").toWellFormed();
-}
-
-function optionalStorable(value: string | undefined): string | null {
-  return value === undefined ? null : storable(value);
-}
-
-/** A number that was never measured must not keep the others of its batch from being stored. */
-function whole(value: number | null): number {
-  return value === null ? 0 : Math.round(value);
-}
-
-function optionalWhole(value: number | null | undefined): number | null {
-  return value === undefined || value === null ? null : Math.round(value);
-}
-
-function columnsOf(row: UsageRow): Record<keyof typeof COLUMNS, Row[string]> {
-  return {
-    id: row.id,
-    at: whole(row.at),
-    key_id: row.keyId ?? null,
-    key_name: optionalStorable(row.keyName),
-    model: storable(row.model),
-    served_model: optionalStorable(row.servedModel),
-    worker: optionalStorable(row.worker),
-    path: storable(row.path),
-    status: row.status,
-    outcome: row.outcome,
-    reason: storable(row.reason),
-    queue_ms: optionalWhole(row.queueMs),
-    first_byte_ms: optionalWhole(row.firstByteMs),
-    total_ms: whole(row.totalMs),
-    prompt_tokens: whole(row.promptTokens),
-    completion_tokens: whole(row.completionTokens),
-    cached_tokens: whole(row.cachedTokens),
-    estimated: row.estimated ? 1 : 0,
-    bytes_in: whole(row.bytesIn),
-    bytes_out: whole(row.bytesOut),
-  };
-}
 
 function rowOf(row: Row): UsageRow {
   return {
@@ -105,17 +35,25 @@ function rowOf(row: Row): UsageRow {
   };
 }
 
-/** @param rowsJson as JSON, which costs the thread that sends them a quarter of what objects do */
-export async function insertUsage({ sql, database }: Context, rowsJson: string): Promise<void> {
-  const rows = (JSON.parse(rowsJson) as UsageRow[]).map(columnsOf);
+/** SQLite takes some ten thousand values at once, and keeps what it has prepared for each number of rows. */
+function insertStatement(rows: number): string {
+  const places = `(${COLUMN_NAMES.map(() => "?").join(",")})`;
+  const all = Array<string>(rows).fill(places).join(",");
+  return `INSERT INTO usage (${NAMES}) VALUES ${all} ON CONFLICT (id) DO NOTHING`;
+}
+
+/** @param valuesJson as `usageValues` gives them, one row behind the other, in one array */
+export async function insertUsage({ sql, database }: Context, valuesJson: string): Promise<void> {
+  const values = storableValues(valuesJson);
+  if (values.length === 0) return;
   if (database.dialect === "sqlite") {
-    await sql`INSERT INTO usage ${sql(rows)} ON CONFLICT (id) DO NOTHING`;
+    await sql.unsafe(insertStatement(values.length / COLUMN_NAMES.length), values);
     return;
   }
   // One statement for batches of all sizes: the server keeps each that it has prepared.
   await sql.unsafe(
     `INSERT INTO usage (${NAMES}) SELECT ${NAMES} FROM json_to_recordset($1::json) AS given (${TYPED}) ON CONFLICT (id) DO NOTHING`,
-    [rows],
+    [recordsOf(values)],
   );
 }
 

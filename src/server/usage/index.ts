@@ -27,7 +27,7 @@ export const SPOOL_FILE = "usage-spool.jsonl";
 export interface UsageParts {
   store: UsageStore;
   dataDir: string;
-  /** For how long a request is kept, in ms. */
+  /** For how long a request is kept, in ms; 0 keeps none. */
   keepMs: number;
   clock: Clock;
   log: Log;
@@ -57,6 +57,7 @@ export async function startUsage(parts: UsageParts): Promise<Usage> {
   const feed = new RequestFeed(clock);
   const nobodys = new Rate(NOBODYS_PER_MINUTE);
   const isKept = ({ client }: RequestRecord): boolean => {
+    if (keepMs === 0) return false;
     if (client !== undefined) return true;
     const now = clock.now();
     if (nobodys.waitFor(1, now) > 0) return false;
@@ -66,8 +67,10 @@ export async function startUsage(parts: UsageParts): Promise<Usage> {
   await writer.start();
   return {
     ended(record) {
+      const kept = isKept(record);
+      if (!kept && feed.followers === 0) return;
       const row = usageRow(record);
-      if (isKept(record)) writer.add(row);
+      if (kept) writer.add(row);
       feed.add(row);
     },
     routes: usageRoutes({ store, feed, clock }),
