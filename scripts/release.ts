@@ -1,5 +1,14 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -120,7 +129,7 @@ async function entriesOf(target: Target): Promise<Entry[]> {
 async function unpack(target: Target, dir: string): Promise<void> {
   for (const { path, bytes, executable } of await entriesOf(target)) {
     mkdirSync(dirname(join(dir, path)), { recursive: true });
-    await Bun.write(join(dir, path), bytes, { mode: executable ? 0o755 : 0o644 });
+    writeFileSync(join(dir, path), bytes, { mode: executable ? 0o755 : 0o644 });
   }
 }
 
@@ -158,7 +167,7 @@ async function make(targets: readonly Target[], dir: string): Promise<void> {
   const lines = (prefix: string) => sums.map(({ sum, file }) => `${sum}  ${prefix}${file}\n`).join("");
   await Bun.write(join(dir, folder, "SHA256SUMS"), lines(""));
   await Bun.write(join(dir, "SHA256SUMS"), lines(`${folder}/`));
-  await Bun.write(join(dir, "install.sh"), installer(), { mode: 0o755 });
+  writeFileSync(join(dir, "install.sh"), installer(), { mode: 0o755 });
   await Bun.write(join(dir, "latest.txt"), `${version}\n`);
 }
 
