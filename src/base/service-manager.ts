@@ -38,6 +38,17 @@ export interface ServiceManagerParts {
   send?: (text: string) => boolean;
 }
 
+const WAITS = "Waits for ";
+
+/** A status of a service that runs and cannot do its work yet; `isWaiting` knows it again. */
+export function waitsFor(what: string): string {
+  return `${WAITS}${what}`;
+}
+
+export function isWaiting(status: string): boolean {
+  return status.startsWith(WAITS);
+}
+
 const AF_UNIX = 1;
 /** `SOCK_DGRAM | SOCK_CLOEXEC`. */
 const DATAGRAM = 2 | 0o2000000;

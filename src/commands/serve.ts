@@ -1,6 +1,7 @@
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { findServiceManager, waitsFor } from "../base/service-manager.ts";
 import type { OwnLimits } from "../server/limits/request-limits.ts";
 import type { Relay } from "../server/relay.ts";
 import { readCertificate } from "../tls/certificate.ts";
@@ -20,6 +21,9 @@ import { tracingOf } from "./trace-options.ts";
 
 type ServeTable = typeof serveOptions;
 
+/** What the end may take after the last request: usage is written, and the database closed. */
+const CLOSING_MS = 15_000;
+
 /** What both ways of starting a relay take. */
 interface Start {
   config: ServeConfig;
@@ -28,6 +32,8 @@ interface Start {
   terminal: Terminal;
   /** Called with the address at which programs on this machine reach the relay, once they do. */
   reachable: (url: string) => void;
+  /** Called with what the relay does now, in words. */
+  tell: (status: string) => void;
 }
 
 /** The part of a relay that the command needs, however it is reached. */
@@ -45,7 +51,7 @@ function opensMetrics(config: ServeConfig): boolean {
 }
 
 async function startPlain(
-  { config, secrets, log, terminal, reachable }: Start,
+  { config, secrets, log, terminal, reachable, tell }: Start,
   state: ServeState,
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
@@ -60,6 +66,7 @@ async function startPlain(
     { clock: systemClock, log, ...state },
   );
   log.info("The relay listens", { url: relay.url });
+  tell(`Listens on ${relay.url}`);
   reachable(relay.url);
   tellHow(relay.url, secrets, terminal);
   return { ...relay, reloadCertificates() {} };
@@ -67,7 +74,7 @@ async function startPlain(
 
 async function startTls(
   mode: TlsMode,
-  { config, secrets, log, terminal, reachable }: Start,
+  { config, secrets, log, terminal, reachable, tell }: Start,
   listen: ServeConfig["listen"] | undefined,
   state: ServeState,
 ): Promise<Started> {
@@ -79,6 +86,7 @@ async function startTls(
   function onOpen({ httpsPort, identities }: { httpsPort: number; identities: readonly Identity[] }): void {
     const url = httpsUrl(identities, httpsPort);
     log.info("The relay listens", { url });
+    tell(`Listens on ${url}`);
     // A plain port needs no certificate, and comes first.
     if (listen === undefined) reachable(localUrl("https", config.httpsPort.host, httpsPort));
     const pin = mode === "self-signed" ? readCertificate(identities[0]?.chainPem ?? "").pin : undefined;
@@ -100,8 +108,11 @@ async function startTls(
     log.info("The relay listens", { url: relay.plainUrl });
     reachable(relay.plainUrl);
   }
-  if (relay.door.httpsPort === undefined)
-    log.info("HTTPS is served as soon as there is a certificate", { names: (config.domain ?? []).join(",") });
+  if (relay.door.httpsPort === undefined) {
+    const names = (config.domain ?? []).join(",");
+    log.info("HTTPS is served as soon as there is a certificate", { names });
+    tell(waitsFor(`a certificate of ${names}`));
+  }
   return { ...relay, reloadCertificates: () => relay.door.reload() };
 }
 
@@ -150,7 +161,13 @@ async function runServe(
   const reachable = (url: string): void => {
     file = writeRelayFile(config.dataDir, url, log);
   };
-  const parts = { config, secrets, log, terminal, reachable };
+  const manager = findServiceManager({ env: terminal.env, clock: systemClock });
+  let status = "Starts";
+  const tell = (text: string): void => {
+    status = text;
+    manager.status(text);
+  };
+  const parts = { config, secrets, log, terminal, reachable, tell };
   let state: ServeState | undefined;
   const start = async (): Promise<Started> => {
     state = await openState(config, log);
@@ -161,6 +178,7 @@ async function runServe(
   const ended = stopRequested({
     async onFirst(signal) {
       log.info("Finishing what runs; a second signal ends at once", { signal });
+      manager.stopping("Finishes what runs", used.drainTimeoutMs + CLOSING_MS);
       const started = await starting;
       const running = (): number => started.relay.core.requestCount;
       const shown = { clock: systemClock, log, logFormat: config.logFormat, env: terminal.env, running };
@@ -173,12 +191,14 @@ async function runServe(
   let code = 0;
   try {
     relay = await starting;
+    manager.ready(status);
     code = await ended;
     return code;
   } finally {
     file?.remove();
     // A second signal waits for nobody, a database that is not well least of all.
     if (code === 0) await state?.[Symbol.asyncDispose]();
+    manager.close();
   }
 }
 

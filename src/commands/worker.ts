@@ -1,6 +1,7 @@
 import { systemClock } from "../base/clock.ts";
 import { UsageError } from "../base/errors.ts";
 import { createLog } from "../base/log.ts";
+import { findServiceManager } from "../base/service-manager.ts";
 import type { WorkerConfig as RunningConfig } from "../worker/config.ts";
 import { readAuthorities } from "./ca-file.ts";
 import { checkLine } from "./check-line.ts";
@@ -9,7 +10,11 @@ import { showDrain } from "./progress.ts";
 import type { Reading } from "./read-config.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
 import { stopRequested } from "./signals.ts";
+import { workerStatus } from "./worker-status.ts";
 import { workerOptions, type WorkerConfig } from "./worker-options.ts";
+
+/** What the end may take after the last request. */
+const CLOSING_MS = 15_000;
 
 /** @returns 0 if nothing failed, else 1 */
 async function runChecks(config: RunningConfig, terminal: Terminal): Promise<number> {
@@ -88,12 +93,23 @@ async function runWorker(
   const log = createLog(settings.logLevel, settings.logFormat);
   reportStrayErrors(log);
   const { startWorker } = await import("../worker/index.ts");
+  const manager = findServiceManager({ env: terminal.env, clock: systemClock });
   const worker = startWorker(config, { clock: systemClock, log });
   let stopping = false;
+  worker.subscribe(({ kind }) => {
+    if (kind === "load") return;
+    // Some events come before the state that they lead to.
+    queueMicrotask(() => {
+      if (!stopping) manager.status(workerStatus(worker.status(), kind === "suspended"));
+    });
+  });
+  // A worker whose relay is away is well, and dials again and again.
+  manager.ready(workerStatus(worker.status()));
   const stopped = stopRequested({
     async onFirst(signal) {
       stopping = true;
       log.info("Finishing what runs; a second signal ends at once", { signal });
+      manager.stopping("Finishes what runs", settings.drainTimeoutMs + CLOSING_MS);
       const running = (): number => worker.status().load;
       const shown = { clock: systemClock, log, logFormat: settings.logFormat, env: terminal.env, running };
       await showDrain(worker.drain(), { ...shown, timeoutMs: settings.drainTimeoutMs });
@@ -102,7 +118,7 @@ async function runWorker(
   });
   // Once a signal has come, what it does to the worker is not what decides the exit code.
   const left = worker.closed.then(({ code }) => (stopping ? stopped : code));
-  return Promise.race([stopped, left]);
+  return Promise.race([stopped, left]).finally(() => manager.close());
 }
 
 export const workerCommand: Command<typeof workerOptions> = {

@@ -1,5 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { findServiceManager, type ServiceManager } from "../../src/base/service-manager.ts";
+import {
+  findServiceManager,
+  isWaiting,
+  waitsFor,
+  type ServiceManager,
+} from "../../src/base/service-manager.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
 /** A manager that can be made to refuse, and what it was told. */
@@ -42,6 +47,12 @@ describe("ServiceManager", () => {
     const { manager, told } = listening();
     manager.status("a\nMAINPID=1");
     expect(told).toEqual(["STATUS=a?MAINPID=1"]);
+  });
+
+  test("is told of a wait in words that whoever asks it knows again", () => {
+    expect(waitsFor("a certificate")).toBe("Waits for a certificate");
+    expect(isWaiting(waitsFor("a certificate"))).toBe(true);
+    expect(isWaiting("Listens on http://127.0.0.1:8080")).toBe(false);
   });
 
   test("is told how long the end may take, in microseconds", () => {
