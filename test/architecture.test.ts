@@ -13,9 +13,10 @@ const MAY_IMPORT: Record<string, { parts: string[]; why: string }> = {
   demo: { parts: [], why: "the built-in model is a backend like any other" },
   server: { parts: ["protocol", "tls"], why: "the relay must run without a worker's code" },
   worker: { parts: ["protocol"], why: "a worker needs no server and no certificates of its own" },
+  doctor: { parts: ["server"], why: "it opens a relay's database, and is told of the rest" },
   mesh: { parts: ["protocol"], why: "discovery is used by ends, and uses none" },
   commands: {
-    parts: ["server", "worker", "mesh", "tls", "demo", "protocol"],
+    parts: ["server", "worker", "doctor", "mesh", "tls", "demo", "protocol"],
     why: "commands put the parts together",
   },
 };

@@ -5,9 +5,11 @@ export interface CheckResult<Step extends string = string> {
   target: string;
   /** `undefined`: not tried, since a step before it failed, or not needed. */
   ok: boolean | undefined;
+  /** It works, and somebody should look at it all the same. */
+  warning?: true;
   /** What was seen, as a sentence. */
   details: string;
-  /** What to do about a failure. */
+  /** What to do about a failure or a warning. */
   action?: string;
 }
 

@@ -2,6 +2,7 @@ import type { CommandFacts } from "./command.ts";
 import { backupCommand } from "./db-backup.ts";
 import { checkCommand as databaseCheckCommand } from "./db-check.ts";
 import { demoCommand } from "./demo.ts";
+import { doctorCommand } from "./doctor.ts";
 import { createCommand } from "./keys-create.ts";
 import { listCommand, showCommand } from "./keys-list.ts";
 import { revokeKeyCommand } from "./keys-revoke.ts";
@@ -22,6 +23,7 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   serveCommand,
   workerCommand,
   demoCommand,
+  doctorCommand,
   usageCommand,
   createCommand,
   listCommand,

@@ -16,6 +16,8 @@ export interface Terminal {
 
 export interface Command<T extends OptionTable> extends CommandText {
   options: T;
+  /** `false`: settings come from flags alone, for a command that looks at the environment and the file itself. */
+  readsEnvironment?: false;
   /** @throws {UsageError} if values that are each valid do not go together */
   check?(reading: Reading<T>): void;
   /** @returns the exit code */
@@ -26,6 +28,8 @@ export interface RunContext<T extends OptionTable> {
   terminal: Terminal;
   /** Where each setting comes from, in words; `default` where nobody set it. */
   origins: Reading<T>["origins"];
+  /** What follows the name of the command. */
+  args: readonly string[];
   /**
    * Reads everything again, for SIGHUP. Each difference is reported once as `changed`, and each time
    * as `needsRestart` until the restart.
@@ -61,7 +65,7 @@ export function commandNode<T extends OptionTable>(command: Command<T>): Command
         await terminal.out(commandHelp(command, command.options));
         return 0;
       }
-      const around = surroundings(terminal.env);
+      const around = surroundings(command.readsEnvironment === false ? {} : terminal.env);
       const read = (): Reading<T> => {
         const sources = { args: rawArgs, around, ...(command.file !== undefined && { file: command.file }) };
         const reading = readConfig(command.name, command.options, sources);
@@ -75,7 +79,7 @@ export function commandNode<T extends OptionTable>(command: Command<T>): Command
         current = { ...current, ...change.changed };
         return change;
       };
-      return command.run(current, { terminal, origins, reread });
+      return command.run(current, { terminal, origins, args: rawArgs, reread });
     },
   });
 }

@@ -12,9 +12,9 @@ import { openStore } from "../server/store/store.ts";
 import { usageRoutes } from "../server/usage/usage-routes.ts";
 import { databaseOptions } from "./db-shared.ts";
 import { defineOptions, type Config } from "./options.ts";
-import { readRelayFile } from "./relay-file.ts";
+import { callRelay, namedRelay, relayHere, RelayUnreachable, type RelayAddress } from "./relay-call.ts";
 import { jsonOption } from "./shared-options.ts";
-import { httpAddress, leadsHere, secret } from "./value-kinds.ts";
+import { httpAddress, secret } from "./value-kinds.ts";
 
 /** What every command takes that asks a relay for something as its operator. */
 export const operatorOptions = defineOptions({
@@ -44,35 +44,22 @@ export interface Operator extends AsyncDisposable {
   ask<T>(method: AdminMethod, path: string, body?: object): Promise<T>;
 }
 
-const TIMEOUT_MS = 30_000;
-const LOOK_TIMEOUT_MS = 3_000;
-
-/**
- * What is asked of this machine leaves it neither through a proxy nor over a wire, and the relay's
- * certificate is not for the machine's own address.
- */
-const HERE = { proxy: false as unknown as string, tls: { rejectUnauthorized: false } };
+/** For which keys of a relay that does not run are believed without asking its database again. */
+const CACHE_MS = 30_000;
 
 /** The relay that is named, else the one that runs on this machine, else the database of one that does not. */
 export async function openOperator(config: Config<typeof operatorOptions>): Promise<Operator> {
-  if (config.relayUrl !== undefined) return overHttp(config.relayUrl, tokenOf(config));
-  const running = readRelayFile(config.dataDir);
-  // A relay that was killed leaves its file, and in a container the next program has its number.
-  if (running === undefined || !(await isRelay(running.url))) return onDatabase(config);
-  return overHttp(running.url, tokenOf(config));
-}
-
-async function isRelay(url: string): Promise<boolean> {
-  try {
-    const response = await fetch(`${url}/livez`, { ...HERE, signal: AbortSignal.timeout(LOOK_TIMEOUT_MS) });
-    return response.ok && ((await response.json()) as { status?: unknown }).status === "ok";
-  } catch {
-    return false;
-  }
+  if (config.relayUrl !== undefined) return overHttp(namedRelay(config.relayUrl), tokenOf(config));
+  const running = await relayHere(config.dataDir);
+  if (running === undefined) return onDatabase(config);
+  return overHttp({ url: running.url, isHere: true }, tokenOf(config));
 }
 
 /** @throws {Problem} if it is not given and no relay has made one here */
-function tokenOf({ adminToken, dataDir }: Config<typeof operatorOptions>): string {
+export function tokenOf({
+  adminToken,
+  dataDir,
+}: Pick<Config<typeof operatorOptions>, "adminToken" | "dataDir">): string {
   if (adminToken !== undefined) return adminToken;
   const path = join(dataDir, "admin-token");
   try {
@@ -85,36 +72,26 @@ function tokenOf({ adminToken, dataDir }: Config<typeof operatorOptions>): strin
   }
 }
 
-function overHttp(url: string, token: string): Operator {
-  const isHere = leadsHere(url);
+function overHttp(relay: RelayAddress, token: string): Operator {
   return {
     async ask<T>(method: AdminMethod, path: string, body?: object): Promise<T> {
-      const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-      let response: Response;
-      try {
-        response = await fetch(url + path, {
-          method,
-          headers,
-          ...(body !== undefined && { body: JSON.stringify(body) }),
-          redirect: "error",
-          signal: AbortSignal.timeout(TIMEOUT_MS),
-          ...(isHere && HERE),
-        });
-      } catch (cause) {
-        throw new Problem(`Cannot reach the relay at ${url}: ${messageOf(cause)}`, {
-          action: "See whether it runs, or name another one with --relay-url",
-          cause,
-        });
-      }
-      const text = await response.text();
-      if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
-      throw refusedByRelay(url, response.status, text);
+      const { status, text } = await callRelay(relay, path, { method, token, body }).catch(
+        (cause: unknown) => {
+          if (!(cause instanceof RelayUnreachable)) throw cause;
+          throw new Problem(cause.message, {
+            action: "See whether it runs, or name another one with --relay-url",
+            cause,
+          });
+        },
+      );
+      if (status >= 200 && status < 300) return (text === "" ? undefined : JSON.parse(text)) as T;
+      throw refusedByRelay(relay.url, status, text);
     },
     async [Symbol.asyncDispose]() {},
   };
 }
 
-function refusedByRelay(url: string, status: number, text: string): Problem {
+export function refusedByRelay(url: string, status: number, text: string): Problem {
   let message = `status ${status}`;
   try {
     ({ message } = (JSON.parse(text) as { error: { message: string } }).error);
@@ -133,7 +110,7 @@ async function onDatabase({ dataDir, databaseUrl }: Config<typeof operatorOption
   try {
     // Rejects where the keys cannot be read, which would pass for none.
     await store.revision();
-    const ring = await KeyRing.open(store, { clock: systemClock, log: silentLog, cacheTtlMs: TIMEOUT_MS });
+    const ring = await KeyRing.open(store, { clock: systemClock, log: silentLog, cacheTtlMs: CACHE_MS });
     const desk = createAdminDesk([
       ...keyRoutes(ring, () => {}),
       ...workerSecretRoutes(ring),

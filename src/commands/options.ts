@@ -93,4 +93,6 @@ export interface Given {
   text: string;
   /** Where it came from, in words that finish "(…)": `flag --listen`, `environment variable LISTEN_ADDR`. */
   origin: string;
+  /** The file that held it, for a secret that was given by one. */
+  file?: string;
 }

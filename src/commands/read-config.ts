@@ -24,6 +24,8 @@ export interface Reading<T extends OptionTable> {
   config: Config<T>;
   /** For each key where its value came from, in words that finish "(…)": `flag --listen`, `default`. */
   origins: { [K in keyof T]: string };
+  /** Files that secrets came from, with what each is for. */
+  secretFiles: { path: string; what: string }[];
 }
 
 /** What a second reading found to be different. */
@@ -50,7 +52,7 @@ function readSecretFile({ text: path, origin }: Given, setting: Setting): Given 
     "",
   );
   if (content === "") throw new UsageError(`Cannot use the file "${path}" (${origin}): it is empty`);
-  return { text: content, origin: `"${path}", ${origin}` };
+  return { text: content, origin: `"${path}", ${origin}`, file: path };
 }
 
 /** The given value of one option from one source, whether written there or in a file that it names. */
@@ -121,6 +123,7 @@ export function readConfig<T extends OptionTable>(
 
   const config: Record<string, unknown> = {};
   const origins: Record<string, string> = {};
+  const secretFiles: Reading<T>["secretFiles"] = [];
   for (const main of settings.filter((setting) => !setting.isFileOfSecret)) {
     const forms = settings.filter((setting) => setting.key === main.key);
     // Every source is looked at, so that two forms in one of them are refused even if a flag wins.
@@ -130,8 +133,9 @@ export function readConfig<T extends OptionTable>(
     const used = given ?? (text === undefined ? undefined : { text, origin: "default" });
     config[main.key] = used === undefined ? undefined : readValue(main, used);
     origins[main.key] = used?.origin ?? "default";
+    if (given?.file !== undefined) secretFiles.push({ path: given.file, what: main.flag });
   }
-  return { config: config as Config<T>, origins: origins as Reading<T>["origins"] };
+  return { config: config as Config<T>, origins: origins as Reading<T>["origins"], secretFiles };
 }
 
 /**

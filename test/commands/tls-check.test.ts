@@ -25,6 +25,7 @@ async function check(...args: string[]) {
       err() {},
     },
     origins,
+    args,
     reread: () => ({ changed: {}, needsRestart: [] }),
   });
   return { out, code };

@@ -1,0 +1,89 @@
+import { Problem } from "../base/errors.ts";
+import { describeNetworkError } from "../base/network-error.ts";
+import { readRelayFile, type RelayFile } from "./relay-file.ts";
+import { leadsHere } from "./value-kinds.ts";
+
+/** Where a relay is asked over HTTP. */
+export interface RelayAddress {
+  /** Without a final slash. */
+  url: string;
+  /** It runs on this machine. */
+  isHere: boolean;
+}
+
+export interface RelayCall {
+  method?: string;
+  /** Admin token. */
+  token?: string;
+  body?: object | undefined;
+  timeoutMs?: number;
+  /** Dials as a worker does: past any proxy, and on these terms of trust; the system's authorities if there are none. */
+  dial?: { tls: object | undefined };
+}
+
+export interface RelayReply {
+  status: number;
+  text: string;
+  headers: Headers;
+}
+
+const TIMEOUT_MS = 30_000;
+const LOOK_TIMEOUT_MS = 3_000;
+
+/** The runtime takes `false`, which its types do not know. */
+const DIRECT = { proxy: false as unknown as string };
+/**
+ * What is asked of this machine leaves it neither through a proxy nor over a wire, and the relay's
+ * certificate is not for the machine's own address.
+ */
+const HERE = { ...DIRECT, tls: { rejectUnauthorized: false } };
+
+/** Nothing answers at a relay's address. */
+export class RelayUnreachable extends Problem {}
+
+/** The address of a relay that is named. */
+export function namedRelay(url: string): RelayAddress {
+  return { url, isHere: leadsHere(url) };
+}
+
+/** Asks a relay. @throws {RelayUnreachable} */
+export async function callRelay(
+  { url, isHere }: RelayAddress,
+  path: string,
+  { method = "GET", token, body, timeoutMs = TIMEOUT_MS, dial }: RelayCall = {},
+): Promise<RelayReply> {
+  try {
+    const response = await fetch(url + path, {
+      method,
+      headers: {
+        "content-type": "application/json",
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      redirect: "error",
+      signal: AbortSignal.timeout(timeoutMs),
+      ...(dial === undefined
+        ? isHere && HERE
+        : { ...DIRECT, ...(dial.tls !== undefined && { tls: dial.tls }) }),
+    });
+    return { status: response.status, text: await response.text(), headers: response.headers };
+  } catch (cause) {
+    throw new RelayUnreachable(`Cannot reach the relay at ${url}: ${describeNetworkError(cause)}`, { cause });
+  }
+}
+
+/** The relay that runs on this machine with a data directory, if it answers. */
+export async function relayHere(dataDir: string): Promise<RelayFile | undefined> {
+  const running = readRelayFile(dataDir);
+  // A relay that was killed leaves its file, and in a container the next program has its number.
+  return running !== undefined && (await isRelay(running.url)) ? running : undefined;
+}
+
+async function isRelay(url: string): Promise<boolean> {
+  try {
+    const { status, text } = await callRelay({ url, isHere: true }, "/livez", { timeoutMs: LOOK_TIMEOUT_MS });
+    return status === 200 && (JSON.parse(text) as { status?: unknown }).status === "ok";
+  } catch {
+    return false;
+  }
+}
