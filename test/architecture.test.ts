@@ -14,6 +14,7 @@ const MAY_IMPORT: Record<string, { parts: string[]; why: string }> = {
   server: { parts: ["protocol", "tls"], why: "the relay must run without a worker's code" },
   worker: { parts: ["protocol"], why: "a worker needs no server and no certificates of its own" },
   doctor: { parts: ["server"], why: "it opens a relay's database, and is told of the rest" },
+  update: { parts: [], why: "releases know nothing of relays" },
   mesh: { parts: ["protocol"], why: "discovery is used by ends, and uses none" },
   commands: {
     parts: ["server", "worker", "doctor", "mesh", "tls", "demo", "protocol"],

@@ -11,3 +11,6 @@ export const commit: string = typeof MODELRELAY_COMMIT === "string" ? MODELRELAY
 /** What the executable was built for, such as `linux-x64`. */
 export const platform: string =
   typeof MODELRELAY_PLATFORM === "string" ? MODELRELAY_PLATFORM : `${process.platform}-${process.arch}`;
+
+/** Whether this is an executable of its own, and no run from sources. */
+export const isCompiled: boolean = typeof MODELRELAY_PLATFORM === "string";

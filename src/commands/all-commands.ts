@@ -6,7 +6,7 @@ import { doctorCommand } from "./doctor.ts";
 import { createCommand } from "./keys-create.ts";
 import { listCommand, showCommand } from "./keys-list.ts";
 import { revokeKeyCommand } from "./keys-revoke.ts";
-import { updateCommand } from "./keys-update.ts";
+import { updateCommand as updateKeyCommand } from "./keys-update.ts";
 import { serveCommand } from "./serve.ts";
 import { checkCommand } from "./tls-check.ts";
 import { importCommand } from "./tls-import.ts";
@@ -14,6 +14,7 @@ import { issueCommand, renewCommand } from "./tls-issue.ts";
 import { caddyCommand, haproxyCommand, nginxCommand } from "./tls-proxy.ts";
 import { revokeCommand } from "./tls-revoke.ts";
 import { statusCommand } from "./tls-status.ts";
+import { updateCommand } from "./update.ts";
 import { usageCommand } from "./usage.ts";
 import { workerCommand } from "./worker.ts";
 import { createSecretCommand, listSecretsCommand, revokeSecretCommand } from "./workers-secret.ts";
@@ -25,10 +26,11 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   demoCommand,
   doctorCommand,
   usageCommand,
+  updateCommand,
   createCommand,
   listCommand,
   showCommand,
-  updateCommand,
+  updateKeyCommand,
   revokeKeyCommand,
   createSecretCommand,
   listSecretsCommand,

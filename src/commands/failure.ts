@@ -2,7 +2,14 @@ import { messageOf, Problem, UsageError } from "../base/errors.ts";
 import { plain } from "./request-text.ts";
 
 /** Exit codes besides 0; 64-78 follow sysexits(3). */
-export const EXIT = { failed: 1, usage: 2, bug: 70, interrupted: 130, terminated: 143 } as const;
+export const EXIT = {
+  failed: 1,
+  usage: 2,
+  unavailable: 69,
+  bug: 70,
+  interrupted: 130,
+  terminated: 143,
+} as const;
 
 /**
  * Tells the operator why the program ends.

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   demo: () => import("./demo.ts"),
   doctor: () => import("./doctor.ts"),
   usage: () => import("./usage.ts"),
+  update: () => import("./update.ts"),
 };
 
 /** Commands of several words, by all but the last of them. */
