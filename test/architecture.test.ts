@@ -17,7 +17,7 @@ const MAY_IMPORT: Record<string, { parts: string[]; why: string }> = {
   update: { parts: [], why: "releases know nothing of relays" },
   mesh: { parts: ["protocol"], why: "discovery is used by ends, and uses none" },
   commands: {
-    parts: ["server", "worker", "doctor", "mesh", "tls", "demo", "protocol"],
+    parts: ["server", "worker", "doctor", "update", "mesh", "tls", "demo", "protocol"],
     why: "commands put the parts together",
   },
 };
