@@ -53,9 +53,16 @@ export interface Acceptance {
  * - `method`: requests may carry a method other than POST
  * - `head`: the first chunk of a response carries status and headers
  * - `parts`: a request's body may come in several messages
+ * - `move`: a worker that is told to drain for a handover serves on until the relay ends the link
  */
-export const FEATURES = ["method", "head", "parts"] as const;
+export const FEATURES = ["method", "head", "parts", "move"] as const;
 export type Feature = (typeof FEATURES)[number];
+
+/**
+ * Why a worker is to drain whose relay's address belongs to a successor now: one with the feature `move`
+ * dials that at once over a second link. To any other it means what every reason means.
+ */
+export const HANDOVER = "handover";
 
 /** A client's request on its way to a worker. */
 export interface LinkRequest {

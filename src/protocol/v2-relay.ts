@@ -24,7 +24,7 @@ import {
 import {
   addCredit,
   creditOf,
-  DEFLATE_FEATURE,
+  featureFields,
   jsonFields,
   namesDeflate,
   V2_VERSION,
@@ -244,7 +244,7 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
         session: sessionId,
         grace_ms: graceMs,
         window,
-        ...(packs && { features: [DEFLATE_FEATURE] }),
+        ...featureFields(packs, acceptance.features),
       });
       if (packs) channel.startPacking();
     },

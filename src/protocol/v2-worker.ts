@@ -16,7 +16,7 @@ import { V2Writer } from "./v2-writer.ts";
 import {
   cancelReason,
   creditOf,
-  DEFLATE_FEATURE,
+  featureFields,
   jsonFields,
   namesDeflate,
   V2_VERSION,
@@ -228,7 +228,7 @@ export function createV2WorkerCodec(
         protocol_version: V2_VERSION,
         current_load: registration.load,
         window,
-        ...(compress && { features: [DEFLATE_FEATURE] }),
+        ...featureFields(compress, registration.features),
       }),
     respond(held) {
       // Taken back before it was begun, if it is not there: there is nobody to answer.

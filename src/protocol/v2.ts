@@ -3,7 +3,7 @@
  * skipped, optional ones are left out when absent.
  */
 import { CLOSE, V2_MAX_CREDIT, V2_MAX_WINDOW, V2_MIN_WINDOW } from "./limits.ts";
-import { ProtocolError, type CancelReason } from "./messages.ts";
+import { ProtocolError, type CancelReason, type Feature } from "./messages.ts";
 import { optionalCount, type Fields } from "./v1.ts";
 
 export const V2_VERSION = "modelrelay.v2";
@@ -14,6 +14,12 @@ export const DEFLATE_FEATURE = "deflate";
 export function namesDeflate(fields: Fields): boolean {
   const features = fields["features"];
   return Array.isArray(features) && features.includes(DEFLATE_FEATURE);
+}
+
+/** The field in which an end names its features; of those of v1, `move` alone is no part of v2 as it is. */
+export function featureFields(deflate: boolean, others: readonly Feature[]): { features?: string[] } {
+  const features = [...(deflate ? [DEFLATE_FEATURE] : []), ...others.filter((name) => name === "move")];
+  return features.length > 0 ? { features } : {};
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -4,7 +4,8 @@ import { unreachable } from "../base/errors.ts";
 import { CLOSE } from "../protocol/limits.ts";
 
 /**
- * When the worker dials, waits, drains and leaves, as pure decisions: no socket, no timer, no clock.
+ * When the worker dials, waits, drains and leaves, as pure decisions: no socket, no timer, no clock. One of
+ * these for each link: a worker has a second one while its relay is being replaced.
  *
  * ```
  * dialing ── registered ──► ready ── lost ──► waiting ── waited ──► dialing
@@ -27,11 +28,17 @@ export type DialFailure =
   /** The relay ended the link before it had acknowledged the registration. */
   | { kind: "closed"; code: number; reason: string };
 
+/**
+ * `leave`: this worker is to end. `redial`: the relay restarts. `move`: the relay's address belongs to
+ * another process, and what comes over this link is served until the relay ends it.
+ */
+export type DrainPurpose = "leave" | "redial" | "move";
+
 export type ConnectionState =
   | { kind: "dialing"; failures: number; told: string | undefined }
   | { kind: "ready"; failures: number; since: number }
   | { kind: "waiting"; failures: number; told: string | undefined }
-  | { kind: "draining"; failures: number; since: number; purpose: "leave" | "redial" }
+  | { kind: "draining"; failures: number; since: number; purpose: DrainPurpose }
   | { kind: "closed"; code: number };
 
 export type ConnectionEvent =
@@ -40,8 +47,7 @@ export type ConnectionEvent =
   | { kind: "lost"; code: number; reason: string }
   /** The wait that was asked for is over. */
   | { kind: "waited" }
-  /** `leave`: this worker is to end; `redial`: the relay restarts. */
-  | { kind: "drain"; purpose: "leave" | "redial" }
+  | { kind: "drain"; purpose: DrainPurpose }
   /** No request is running any more. */
   | { kind: "drained" }
   | { kind: "stop" };
@@ -52,6 +58,8 @@ export type ConnectionEffect =
   | { kind: "say"; level: "info" | "warn" | "error" | "debug"; message: string; action?: string }
   /** Take nothing new; `drained` is expected once the last request has ended. */
   | { kind: "drainJobs" }
+  /** Dial the relay's address over another link. */
+  | { kind: "moveOn" }
   | { kind: "closeLink"; code: number; reason: string }
   | { kind: "finish"; code: number };
 
@@ -93,7 +101,7 @@ export function stepConnection(
     case "drain":
       return afterDrain(state, event.purpose);
     case "drained":
-      if (state.kind !== "draining") return [state, []];
+      if (state.kind !== "draining" || state.purpose === "move") return [state, []];
       return [state, [{ kind: "closeLink", code: CLOSE.normal, reason: "drained" }]];
     case "stop":
       if (state.kind === "closed") return [state, []];
@@ -137,7 +145,7 @@ function afterLoss(
   now: number,
   random: () => number,
 ): Step {
-  if (state.kind === "draining" && state.purpose === "leave") return finish(0);
+  if (state.kind === "draining" && state.purpose !== "redial") return finish(0);
   if (state.kind !== "ready" && state.kind !== "draining") return [state, []];
   const failures = (now - state.since >= STABLE_MS ? 0 : state.failures) + 1;
   const ms = backoffMs(failures, POLICY, random);
@@ -156,7 +164,7 @@ function afterLoss(
   ];
 }
 
-function afterDrain(state: ConnectionState, purpose: "leave" | "redial"): Step {
+function afterDrain(state: ConnectionState, purpose: DrainPurpose): Step {
   switch (state.kind) {
     case "dialing":
       return purpose === "leave"
@@ -167,7 +175,7 @@ function afterDrain(state: ConnectionState, purpose: "leave" | "redial"): Step {
     case "ready":
       return [
         { kind: "draining", failures: state.failures, since: state.since, purpose },
-        [{ kind: "drainJobs" }],
+        [{ kind: purpose === "move" ? "moveOn" : "drainJobs" }],
       ];
     case "draining":
       // Leaving for good wins over coming back.

@@ -1,22 +1,13 @@
-import type { Clock, Timer } from "../base/clock.ts";
-import { messageOf, unreachable } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { FEATURES, type Acceptance } from "../protocol/messages.ts";
-import { V1_VERSION } from "../protocol/v1.ts";
 import { createBackend, shownUrl, type Backend } from "./backend.ts";
-import { linkUrl, type ModelName, type WorkerConfig } from "./config.ts";
-import {
-  startConnection,
-  stepConnection,
-  type ConnectionEffect,
-  type ConnectionEvent,
-  type ConnectionState,
-  type DialFailure,
-} from "./connection.ts";
+import { linkUrl, type WorkerConfig } from "./config.ts";
+import type { ConnectionState } from "./connection.ts";
 import type { FoundBackend } from "./discover.ts";
-import { createJobs } from "./jobs.ts";
 import { watchModels, type Offer } from "./models.ts";
-import { openSession, type Session } from "./session.ts";
+import { RelayLink, type LinkEvent, type LinkOwner } from "./relay-link.ts";
+import { Slots } from "./slots.ts";
 
 export type { ModelName, WorkerConfig } from "./config.ts";
 
@@ -25,13 +16,7 @@ const FIRST_LOOK_MS = 2_000;
 
 /** What happens to a worker, as it happens. */
 export type WorkerEvent =
-  | { kind: "connected" }
-  | { kind: "registered"; workerId: string; models: string[] }
-  | { kind: "failed"; failure: DialFailure }
-  /** The connection is lost, and the session waits this long for another one. */
-  | { kind: "suspended"; graceMs: number }
-  | { kind: "resumed" }
-  | { kind: "disconnected"; code: number; reason: string }
+  | LinkEvent
   /** What is offered has changed. */
   | { kind: "models"; models: string[] }
   | { kind: "load"; load: number }
@@ -71,31 +56,17 @@ export interface WorkerParts {
   onEvent?: (event: WorkerEvent) => void;
 }
 
-/** Of the time that a relay grants, what is left for the last words to arrive before it cuts the link. */
-function withMargin(timeoutMs: number): number {
-  return timeoutMs - Math.min(1_000, timeoutMs / 5);
-}
-
 /** Starts a worker: it watches its backend, keeps a link to the relay, and runs what the relay sends. */
 export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWorker {
   const { clock, log } = parts;
   const random = parts.random ?? Math.random;
   const listeners = new Set<(event: WorkerEvent) => void>(parts.onEvent === undefined ? [] : [parts.onEvent]);
   const closed = Promise.withResolvers<{ code: number }>();
+  const slots = new Slots(config.maxConcurrency);
 
-  let [state] = startConnection();
-  let session: Session | undefined;
-  let workerId: string | undefined;
-  let timer: Timer | undefined;
-  let drainTimer: Timer | undefined;
-  let drainMs = config.drainTimeoutMs;
   let leaving: Promise<void> | undefined;
   let backend: Backend | undefined;
-  let registered: readonly string[] = [];
-  /** Names that the relay left out of its acknowledgement. */
-  let refused = new Set<string>();
-  /** What was offered on this link: a request may have been on its way when the backend went down. */
-  const offered = new Map<string, ModelName>();
+  let telling = false;
 
   const watch = watchModels({
     config,
@@ -105,23 +76,40 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     ...(parts.find !== undefined && { find: parts.find }),
     changed: offerChanged,
   });
-  const jobs = createJobs({
-    clock,
-    maxConcurrency: config.maxConcurrency,
+  const owner: LinkOwner = {
+    slots,
     backend: () => backend,
-    resolve: (model) =>
-      refused.has(model)
-        ? undefined
-        : // Paths such as /api/tags name no model.
-          model === ""
-          ? { public: "", backend: "" }
-          : (watch.offer.models.get(model) ?? offered.get(model)),
+    models: () => watch.offer.models,
+    refreshModels: () => watch.refresh(),
     backendFailed(error) {
       log.warn(error.message, { backend: backend && shownUrl(backend.url) });
       void watch.refresh();
     },
-    changed: (load) => emit({ kind: "load", load }),
-  });
+    happened(link, event) {
+      if (link === current) emit(event);
+    },
+    loadChanged() {
+      emit({ kind: "load", load: slots.load });
+      if (links.size > 1) tellLoad();
+    },
+    moveOn() {
+      current = newLink();
+      current.begin();
+    },
+    finished(link, code) {
+      links.delete(link);
+      if (links.size === 0) finish(code);
+    },
+  };
+  /** One, and while a relay is being replaced also that to the process that was it before. */
+  const links = new Set<RelayLink>();
+  let current = newLink();
+
+  function newLink(): RelayLink {
+    const link = new RelayLink({ config, clock, log, random }, owner);
+    links.add(link);
+    return link;
+  }
 
   function emit(event: WorkerEvent): void {
     for (const listener of listeners) {
@@ -131,6 +119,16 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
         log.error(`A listener failed: ${messageOf(error)}`);
       }
     }
+  }
+
+  /** Each relay knows how busy it makes the worker itself, and has to be told what others do; once a turn. */
+  function tellLoad(): void {
+    if (telling) return;
+    telling = true;
+    setImmediate(() => {
+      telling = false;
+      for (const link of links) link.tell();
+    });
   }
 
   function offeredNames(): string[] {
@@ -144,152 +142,12 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
       backend?.close();
       backend = createBackend({ url, apiKey, clock, firstByteTimeoutMs, idleTimeoutMs });
     }
-    if (state.kind === "ready") sendModels();
+    for (const link of links) link.tell();
     emit({ kind: "models", models: offeredNames() });
   }
 
-  function sendModels(): void {
-    for (const [name, model] of watch.offer.models) offered.set(name, model);
-    session?.codec.models(offeredNames(), jobs.load);
-  }
-
-  /** The relay has asked, so it is told even when nothing has changed. */
-  async function tellFreshModels(isCurrent: () => boolean): Promise<void> {
-    await watch.refresh();
-    if (isCurrent() && state.kind === "ready") sendModels();
-  }
-
-  function step(event: ConnectionEvent): void {
-    const [next, effects] = stepConnection(state, event, clock.now(), random);
-    state = next;
-    for (const effect of effects) carryOut(effect);
-  }
-
-  function carryOut(effect: ConnectionEffect): void {
-    switch (effect.kind) {
-      case "dial":
-        return dial();
-      case "wait":
-        timer = clock.after(effect.ms, () => step({ kind: "waited" }));
-        return;
-      case "say":
-        return log[effect.level](
-          effect.action === undefined ? effect.message : `${effect.message} → ${effect.action}`,
-        );
-      case "drainJobs":
-        return drainJobs();
-      case "closeLink":
-        return session?.close(effect.code, effect.reason);
-      case "finish":
-        return finish(effect.code);
-      default:
-        return unreachable(effect);
-    }
-  }
-
-  function dial(): void {
-    try {
-      session = openLink();
-    } catch (error) {
-      // Thrown for a secret that no HTTP header can carry.
-      step({ kind: "failed", failure: { kind: "unreachable", detail: messageOf(error) } });
-    }
-  }
-
-  function openLink(): Session {
-    let opened: Session | undefined;
-    const isCurrent = (): boolean => session === opened && state.kind !== "closed";
-    opened = openSession(
-      config,
-      { clock, random },
-      {
-        registration() {
-          emit({ kind: "connected" });
-          registered = offeredNames();
-          const { workerName: name, maxConcurrency: maxConcurrent } = config;
-          return {
-            name,
-            models: [...registered],
-            maxConcurrent,
-            load: jobs.load,
-            protocolVersion: V1_VERSION,
-            features: [...FEATURES],
-          };
-        },
-        registered(acceptance) {
-          if (isCurrent()) accepted(acceptance);
-        },
-        request(request) {
-          if (opened !== undefined) jobs.take(request, opened.codec.respond(request));
-        },
-        cancel: (id) => jobs.cancel(id),
-        drain(reason, timeoutMs) {
-          if (state.kind !== "ready") return;
-          log.info(`The relay asks this worker to leave${reason === undefined ? "" : `: ${reason}`}`);
-          drainMs = Math.min(withMargin(timeoutMs ?? config.drainTimeoutMs), config.drainTimeoutMs);
-          step({ kind: "drain", purpose: "redial" });
-        },
-        refreshModels: () => void tellFreshModels(isCurrent),
-        load: () => jobs.load,
-        suspended(graceMs) {
-          const requests = jobs.load;
-          log.warn("The connection to the relay is lost; requests go on while it is dialled again", {
-            requests,
-            seconds: graceMs / 1_000,
-          });
-          emit({ kind: "suspended", graceMs });
-        },
-        resumed() {
-          log.info("The connection to the relay is back", { requests: jobs.load });
-          emit({ kind: "resumed" });
-        },
-        ended(end) {
-          if (!isCurrent()) return;
-          drainTimer?.cancel();
-          workerId = undefined;
-          session = undefined;
-          // The relay has given these requests up, or will run them elsewhere.
-          jobs.endAll({ kind: "cancelled" });
-          emit(end.kind === "failed" ? end : { kind: "disconnected", code: end.code, reason: end.reason });
-          step(end);
-        },
-      },
-    );
-    return opened;
-  }
-
-  function accepted(acceptance: Acceptance): void {
-    ({ workerId } = acceptance);
-    refused = new Set(registered.filter((name) => !acceptance.models.includes(name)));
-    offered.clear();
-    for (const warning of acceptance.warnings) log.warn(`The relay says: ${warning}`);
-    for (const name of refused) log.warn(`The relay did not accept the model "${name}"`);
-    step({ kind: "registered" });
-    log.info("Connected to the relay", { relay: linkUrl(config).host, models: acceptance.models.join(", ") });
-    // Relays in the field give waiting requests to a new worker only once it says something more.
-    sendModels();
-    emit({ kind: "registered", workerId: acceptance.workerId, models: acceptance.models });
-  }
-
-  function drainJobs(): void {
-    drainTimer?.cancel();
-    session?.codec.models([], jobs.load);
-    drainTimer = clock.after(drainMs, () => {
-      log.warn("Requests still ran when the time to finish was over", { requests: jobs.load });
-      jobs.endAll({ kind: "shutdown" });
-    });
-    const link = session;
-    void jobs
-      .idle()
-      .then(() => link?.settled())
-      .then(() => step({ kind: "drained" }));
-  }
-
   function finish(code: number): void {
-    timer?.cancel();
-    drainTimer?.cancel();
     watch.stop();
-    jobs.endAll({ kind: "shutdown" });
     backend?.close();
     emit({ kind: "closed", code });
     closed.resolve({ code });
@@ -302,10 +160,13 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
   function drain(): Promise<void> {
     if (leaving === undefined) {
       leaving = whenClosed();
-      drainMs = config.drainTimeoutMs;
-      step({ kind: "drain", purpose: "leave" });
+      for (const link of links) link.leave();
     }
     return leaving;
+  }
+
+  function stop(): void {
+    for (const link of links) link.stop();
   }
 
   async function begin(): Promise<void> {
@@ -313,20 +174,20 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
     const limit = clock.after(FIRST_LOOK_MS, looked.resolve);
     await Promise.race([watch.refresh(), looked.promise]);
     limit.cancel();
-    if (state.kind === "dialing") dial();
+    current.begin();
   }
 
   void begin();
   return {
     closed: closed.promise,
     drain,
-    stop: () => step({ kind: "stop" }),
+    stop,
     status: () => ({
-      state: state.kind,
+      state: current.state,
       relay: linkUrl(config).href,
-      workerId,
+      workerId: current.workerId,
       models: offeredNames(),
-      load: jobs.load,
+      load: slots.load,
       maxConcurrency: config.maxConcurrency,
       backend: {
         url: watch.offer.backendUrl && shownUrl(watch.offer.backendUrl),
@@ -338,7 +199,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): RunningWo
       return () => listeners.delete(listener);
     },
     async [Symbol.asyncDispose]() {
-      step({ kind: "stop" });
+      stop();
       await closed.promise;
     },
   };

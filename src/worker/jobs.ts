@@ -6,22 +6,26 @@ import type { BackendError } from "./backend-error.ts";
 import type { ModelName } from "./config.ts";
 import { Job, type JobEnd } from "./job.ts";
 import { namesOnlyItsModel } from "./request-model.ts";
+import type { Slots } from "./slots.ts";
 
 export interface JobsOptions {
   clock: Clock;
+  /** At most so many over one link. */
   maxConcurrency: number;
+  /** What all links together may run. */
+  slots: Slots;
   /** The backend to use now; `undefined` while none is known. */
   backend(): Backend | undefined;
   /** What the worker serves under this name, or `undefined` if it serves no such model. */
   resolve(model: string): ModelName | undefined;
   backendFailed(error: BackendError): void;
   /** A job has begun or ended. */
-  changed(load: number): void;
+  changed(): void;
 }
 
-/** The requests that this worker runs. */
+/** The requests that this worker runs for one link. */
 export interface Jobs {
-  /** Requests that run now. The backend's connection of one that was cancelled is closed already. */
+  /** Requests that have not ended. The backend's connection of one that was cancelled is closed already. */
   readonly load: number;
   /** Starts a request, or refuses it through its writer. */
   take(request: LinkRequest, writer: ResponseWriter): void;
@@ -34,7 +38,7 @@ export interface Jobs {
 }
 
 export function createJobs(options: JobsOptions): Jobs {
-  const { clock, maxConcurrency } = options;
+  const { clock, maxConcurrency, slots } = options;
   const backendFailed = (error: BackendError): void => options.backendFailed(error);
   const running = new Map<string, Job>();
   let waiting: (() => void)[] = [];
@@ -42,7 +46,8 @@ export function createJobs(options: JobsOptions): Jobs {
   function run(request: LinkRequest, writer: ResponseWriter, backend: Backend, model: ModelName): void {
     const done = (): void => {
       running.delete(request.id);
-      options.changed(running.size);
+      slots.free(job);
+      options.changed();
       if (running.size > 0) return;
       const resolvers = waiting;
       waiting = [];
@@ -50,8 +55,8 @@ export function createJobs(options: JobsOptions): Jobs {
     };
     const job = new Job({ clock, request, writer, backend, model, backendFailed, done });
     running.set(request.id, job);
-    options.changed(running.size);
-    job.start();
+    slots.take(job, () => job.start());
+    options.changed();
   }
 
   return {

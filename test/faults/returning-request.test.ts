@@ -4,6 +4,7 @@ import type { ResponseWriter } from "../../src/protocol/link.ts";
 import type { LinkRequest } from "../../src/protocol/messages.ts";
 import type { BackendEvents } from "../../src/worker/backend-exchange.ts";
 import { createJobs } from "../../src/worker/jobs.ts";
+import { Slots } from "../../src/worker/slots.ts";
 import { Inbox } from "../support/inbox.ts";
 
 const request: LinkRequest = {
@@ -34,6 +35,7 @@ for (const maxConcurrency of [1, 2]) {
     const jobs = createJobs({
       clock: systemClock,
       maxConcurrency,
+      slots: new Slots(maxConcurrency),
       backend: () => ({
         url: "http://backend.test",
         send(_, events) {
