@@ -114,6 +114,8 @@ export function refusalError(refusal: Refusal, model: string | undefined): Clien
       );
     case "draining":
       return relayError(503, "draining", "The relay is shutting down", 5);
+    case "moved":
+      return relayError(503, "draining", "Another process has taken the relay's place: ask again", 1);
   }
 }
 

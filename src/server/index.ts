@@ -7,21 +7,25 @@ import type { Bodies } from "./bodies/index.ts";
 import { createClientAdmission } from "./client-admission.ts";
 import { accessLog } from "./access-log.ts";
 import type { CertificateReport } from "../tls/source.ts";
-import type { ListenAddress, ReloadableConfig, RelayConfig } from "./config.ts";
+import type { ListenAddress, RelayConfig } from "./config.ts";
 import { CorsPolicy } from "./cors.ts";
 import type { Connection } from "./connection.ts";
+import { Departure } from "./departure.ts";
+import { placeOf, type Heritage } from "./heritage.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
 import { KnownSecret } from "./known-secret.ts";
 import { LinkAcceptor, SECRET_REVOKED } from "./link-acceptor.ts";
 import { RequestLimits, type UsedTokens } from "./limits/request-limits.ts";
-import { listen, type ListenerHandlers, type SocketSession } from "./listener.ts";
+import type { Listener, ListenerHandlers, SocketSession } from "./listener.ts";
 import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
 import { createMetrics } from "./metrics/index.ts";
 import { Relay } from "./relay.ts";
 import { createRoutes, type Handler } from "./routes.ts";
+import { plainDoor, runBehind, type Household, type RunningRelay } from "./running-relay.ts";
+import { listenForSuccession } from "./shared-port.ts";
 import type { StoreHealth } from "./store/store-health.ts";
 import { SilenceTicket } from "./stream-check.ts";
-import { openTlsDoor, type Door, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
+import { openTlsDoor, type TlsDoor, type TlsDoorParts } from "./tls-door.ts";
 import { createTracing } from "./trace/tracing.ts";
 import { createTrustedProxies } from "./trusted-proxy.ts";
 import type { Usage } from "./usage/index.ts";
@@ -29,6 +33,8 @@ import { WorkerAdmission } from "./worker-admission.ts";
 import type { WorkerTicket } from "./worker-connect.ts";
 import { createWorkerDoor } from "./worker-door.ts";
 import type { WorkerSocket } from "./worker-session.ts";
+
+export type { RunningRelay } from "./running-relay.ts";
 
 export interface StartDependencies {
   clock: Clock;
@@ -49,26 +55,17 @@ export interface StartDependencies {
   usage?: Usage;
   /** Keeps what is asked and answered, where that is wanted; closed with the relay. */
   bodies?: Bodies | undefined;
+  /** Of the process whose place this relay takes; absent for none. */
+  heritage?: Heritage | undefined;
 }
+
+/** Time that workers get to come here from the process before this one. */
+const EXPECTING_MS = 15_000;
 
 /** A relay without its port: requests and worker sockets are handed to it. */
-export interface RelayApp {
-  readonly relay: Relay;
+export interface RelayApp extends Household {
   request: Handler;
   worker(ticket: WorkerTicket, socket: WorkerSocket): SocketSession;
-  reload(changed: Partial<ReloadableConfig>): void;
-  /** Lets go of what was kept of requests that have ended, within so many ms. */
-  finish(limitMs: number): Promise<void>;
-}
-
-/** A relay that is reachable. */
-export interface RunningRelay {
-  readonly relay: Relay;
-  reload(changed: Partial<ReloadableConfig>): void;
-  /** Takes no new work, lets running requests finish within the drain time, and closes. Idempotent. */
-  drain(): Promise<void>;
-  /** Closes at once. */
-  stop(): Promise<void>;
 }
 
 /** A relay that listens on one plain port. */
@@ -93,9 +90,11 @@ export function createRelayApp(
     storeHealth,
     usage,
     bodies,
+    heritage,
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
+  let departure: Departure | undefined;
   const metrics = createMetrics({ relay, clock, certificates, storeHealth, usage, bodies });
   const admission = new WorkerAdmission(config.workerSecret, clock, ring);
   const acceptor = new LinkAcceptor({
@@ -105,6 +104,7 @@ export function createRelayApp(
     window: config.linkWindow,
     graceMs: config.linkGraceMs,
     holds: ({ secret }) => admission.holds(secret),
+    isLeaving: () => departure !== undefined,
   });
   if (ring !== undefined)
     ring.workerSecretsChanged = () => {
@@ -142,6 +142,10 @@ export function createRelayApp(
     ...(bodies === undefined ? [] : [bodies.ended]),
   ];
   let cors = new CorsPolicy(config.corsOrigin);
+  if (heritage !== undefined) {
+    relay.tell({ type: "models_expected", models: heritage.models });
+    clock.after(EXPECTING_MS, () => relay.tell({ type: "models_expected", models: [] }));
+  }
 
   const addressOf = (request: Request, connection: Connection) =>
     proxies.clientAddress(connection.address, request.headers);
@@ -185,6 +189,7 @@ export function createRelayApp(
       cors = new CorsPolicy(relay.config.corsOrigin);
       limits.configure(relay.config.limits);
     },
+    depart: (timeoutMs) => (departure ??= new Departure(relay, timeoutMs)),
     finish: async (limitMs) => {
       await Promise.all([tracing?.finish(limitMs), usage?.close(), bodies?.close()]);
     },
@@ -201,13 +206,14 @@ export function startRelay(
   dependencies: StartDependencies,
 ): PlainRelay {
   const app = createRelayApp(config, dependencies);
-  const listener = listen(config.listen, sendLimitOf(config), handlersOf(app));
-  return {
-    ...runBehind([listener], app, dependencies.clock),
+  const place = placeOf(config.listen, dependencies.heritage?.ports.plain);
+  const listener = listenForSuccession(place, sendLimitOf(config), handlersOf(app));
+  const running = runBehind([plainDoor(listener)], app, dependencies.clock);
+  return Object.assign(running, {
     host: listener.host,
     port: listener.port,
     url: `http://${urlHost(listener.host)}:${listener.port}`,
-  };
+  });
 }
 
 export interface TlsRelay extends RunningRelay {
@@ -226,22 +232,31 @@ export async function startTlsRelay(
   tls: Omit<TlsDoorParts, "sendLimit" | "clock" | "log">,
   dependencies: StartDependencies,
 ): Promise<TlsRelay> {
-  const { clock, log } = dependencies;
+  const { clock, log, heritage } = dependencies;
   const reports = { current: (): readonly CertificateReport[] => [] };
   const app = createRelayApp(config, { ...dependencies, certificates: () => reports.current() });
   const sendLimit = sendLimitOf(config);
   const handlers = handlersOf(app);
-  const plain = config.listen === undefined ? undefined : listen(config.listen, sendLimit, handlers);
+  let plain: Listener | undefined;
+  const openPlain = (): void => {
+    if (config.listen === undefined) return;
+    plain = listenForSuccession(placeOf(config.listen, heritage?.ports.plain), sendLimit, handlers);
+  };
+  // Whoever takes a place looks first whether there are certificates.
+  if (heritage === undefined) openPlain();
+  let door: TlsDoor | undefined;
   try {
-    const door = await openTlsDoor(handlers, { ...tls, sendLimit, clock, log });
-    reports.current = () => door.reports();
-    return {
-      ...runBehind(plain === undefined ? [door] : [door, plain], app, clock),
+    const opened = await openTlsDoor(handlers, { ...tls, sendLimit, clock, log, heritage });
+    door = opened;
+    reports.current = () => opened.reports();
+    if (heritage !== undefined) openPlain();
+    const running = runBehind(plain === undefined ? [door] : [door, plainDoor(plain)], app, clock);
+    return Object.assign(running, {
       door,
       plainUrl: plain && `http://${urlHost(plain.host)}:${plain.port}`,
-    };
+    });
   } catch (error) {
-    await plain?.stop();
+    await Promise.all([plain?.stop(), door?.stop()]);
     throw error;
   }
 }
@@ -263,46 +278,6 @@ function handlersOf(app: RelayApp): ListenerHandlers {
       ticket instanceof SilenceTicket ? ticket.open(socket) : app.worker(ticket as WorkerTicket, socket),
   };
 }
-
-function runBehind(doors: readonly Door[], app: RelayApp, clock: Clock): RunningRelay {
-  const { relay } = app;
-  let drained: Promise<void> | undefined;
-
-  async function drain(): Promise<void> {
-    const closed = Promise.all(doors.map((door) => door.finish())).then(() => true);
-    const { drainTimeoutMs } = relay.config;
-    const deadline = clock.now() + drainTimeoutMs;
-    await relay.drain(drainTimeoutMs);
-    // The last bytes may still be on their way, and a slow client has the rest of the time to read them.
-    for (;;) {
-      const lingered = Promise.withResolvers<false>();
-      const limit = clock.after(LINGER_MS, () => lingered.resolve(false));
-      const everybodyLeft = await Promise.race([closed, lingered.promise]);
-      limit.cancel();
-      if (everybodyLeft || relay.budget.held === 0 || clock.now() >= deadline) break;
-    }
-    await stopDoors();
-    await app.finish(FINISH_MS);
-  }
-
-  const stopDoors = () => Promise.all(doors.map((door) => door.stop()));
-
-  return {
-    relay,
-    reload: (changed) => app.reload(changed),
-    drain: () => (drained ??= drain()),
-    stop: async () => {
-      await relay.drain(0);
-      await stopDoors();
-      await app.finish(0);
-    },
-  };
-}
-
-/** Time that answers which are complete get to leave, in ms. */
-const LINGER_MS = 1_000;
-/** Time that what is kept of ended requests gets to leave, in ms. */
-const FINISH_MS = 2_000;
 
 function urlHost(host: string): string {
   if (host === "0.0.0.0" || host === "::" || host === "") return "127.0.0.1";

@@ -14,6 +14,7 @@ import { WorkerSession, type SessionEvents, type WorkerSocket } from "./worker-s
 
 /** Why a link is closed whose secret was taken back; the worker dials again and is told so by a status. */
 export const SECRET_REVOKED = "The worker secret was revoked";
+const MOVED = "Another process has taken the relay's place";
 
 export interface LinkAcceptorOptions {
   clock: Clock;
@@ -25,6 +26,8 @@ export interface LinkAcceptorOptions {
   graceMs: number;
   /** Whether what a worker has shown still lets it in: it may have been taken back before it registers. */
   holds: (ticket: WorkerTicket) => boolean;
+  /** Whether another process has the relay's address: whoever comes anew belongs there. */
+  isLeaving: () => boolean;
 }
 
 /** Turns workers' connections into sessions: new ones, or those that go on. */
@@ -55,7 +58,7 @@ export class LinkAcceptor {
   }
 
   #open(ticket: WorkerTicket, socket: WorkerSocket): SocketSession {
-    const { clock, log, window, graceMs, holds } = this.#options;
+    const { clock, log, window, graceMs, holds, isLeaving } = this.#options;
     const id = `w_${crypto.randomUUID().replaceAll("-", "").slice(0, 20)}`;
     const sessionId = randomBytes(24).toString("base64url");
     const { credential } = ticket;
@@ -65,6 +68,7 @@ export class LinkAcceptor {
       ...events,
       registered: (registering, registration) => {
         if (!holds(ticket)) return registering.close(CLOSE.restart, SECRET_REVOKED);
+        if (isLeaving()) return registering.close(CLOSE.restart, MOVED);
         events.registered(registering, registration);
       },
     };

@@ -22,8 +22,15 @@ export interface SecureOptions {
   carrier: "tcp" | "quic";
   /** Whether HTTP/2 is offered beside HTTP/1.1. */
   http2: boolean;
-  /** Whether another socket of this user may listen on the same port. */
-  shared: boolean;
+}
+
+export interface ListenOptions {
+  /** Absent for plain HTTP. */
+  secure?: SecureOptions | undefined;
+  /** Whether another socket of this user may listen on the same port; not unless given. */
+  shared?: boolean;
+  /** Seconds until a connection that sends no request, or an unfinished one, is closed. */
+  idleSecs?: number | undefined;
 }
 
 /** What is told of an open WebSocket. */
@@ -38,6 +45,10 @@ export interface Listener {
   readonly port: number;
   /** Requests that have no whole answer yet. */
   readonly pending: number;
+  /** Open WebSockets. */
+  readonly sockets: number;
+  /** From now on each HTTP/1.1 answer asks its client to leave, so that none leaves within a request. */
+  retire(): void;
   /** Accepts no further connection; what runs goes on. Resolves when the last connection is closed. */
   finish(): Promise<void>;
   /** Closes everything. */
@@ -56,35 +67,53 @@ const IDLE_TIMEOUT_SECS = 30;
  * Opens the port. This is the only file that knows `Bun.serve`.
  *
  * @param sendLimit bytes that may wait for one worker; above it the worker is cut off
- * @param secure absent for plain HTTP
- * @param idleSecs until a connection that sends no request, or an unfinished one, is closed
  * @throws {Problem} if the address cannot be had
  */
 export function listen(
   address: ListenAddress,
   sendLimit: number,
   handlers: ListenerHandlers,
-  secure?: SecureOptions,
-  idleSecs = IDLE_TIMEOUT_SECS,
+  options: ListenOptions = {},
 ): Listener {
-  const server = open(address, sendLimit, handlers, secure, idleSecs);
+  const answering: Answering = {
+    request: (request, connection) => handlers.request(request, connection),
+    socket: (ticket, socket) => handlers.socket(ticket, socket),
+  };
+  const server = open(address, sendLimit, answering, options);
   return {
     host: address.host,
     port: server.port ?? address.port,
     get pending() {
       return server.pendingRequests;
     },
+    get sockets() {
+      return server.pendingWebSockets;
+    },
+    retire() {
+      answering.request = (request, connection) => {
+        const answer = handlers.request(request, connection);
+        return answer instanceof Promise ? answer.then(lastAnswer) : lastAnswer(answer);
+      };
+    },
     finish: () => server.stop(),
     stop: () => server.stop(true),
   };
 }
 
+/** The handlers as they are called: who answers can change while the port is open. */
+type Answering = { -readonly [K in keyof ListenerHandlers]: ListenerHandlers[K] };
+
+/** HTTP/2 knows no such header, and Bun leaves it out there. */
+function lastAnswer(response: Response | undefined): Response | undefined {
+  response?.headers.set("connection", "close");
+  return response;
+}
+
 function open(
   address: ListenAddress,
   sendLimit: number,
-  handlers: ListenerHandlers,
-  secure: SecureOptions | undefined,
-  idleSecs: number,
+  handlers: Answering,
+  { secure, shared = false, idleSecs = IDLE_TIMEOUT_SECS }: ListenOptions,
 ): Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
@@ -94,7 +123,7 @@ function open(
       development: false,
       // True where `development` is false, unless it is said: two relays of one user would then share
       // the port without a word, each with half of the clients and workers.
-      reusePort: secure?.shared ?? false,
+      reusePort: shared,
       ...(secure !== undefined && secureSettings(secure)),
       idleTimeout: idleSecs,
       // The relay has limits of its own and words the refusal itself.

@@ -1,9 +1,9 @@
 import { FFIType, ptr } from "bun:ffi";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { platform } from "node:process";
+import { listeningSockets } from "./socket-table.ts";
 import { openLibc } from "../base/libc.ts";
 
-// Where two sockets of one process listen on one port, Linux deals new connections out between them by a
+// Where two sockets listen on one port, of one process or of two, Linux deals new connections out between them by a
 // hash, and resets those that wait at a socket that is closed. A socket that is to be replaced must
 // therefore get no more of them for a while before it is closed. SO_ATTACH_REUSEPORT_CBPF (socket(7))
 // tells the kernel which one to choose: a program of one instruction names the second, which is the newer.
@@ -17,12 +17,10 @@ const SO_ATTACH_REUSEPORT_CBPF = 51;
 /** `BPF_RET | BPF_K` (linux/bpf_common.h): the program's result is its constant. */
 const BPF_RET_K = 0x06;
 const NEWER = 1;
-/** TCP_LISTEN in the `st` column of /proc/net/tcp. */
-const LISTENING = "0A";
 
 /**
- * Sends every new connection on a port to the newest of at most two sockets of this process that listen
- * there, now and after later replacements.
+ * Sends every new connection on a port to the newest of at most two sockets that listen there, one of them of
+ * this process, now and after later replacements.
  *
  * @returns false if this system cannot; nothing has changed then
  */
@@ -49,36 +47,4 @@ function attach(socket: number): boolean {
   program.setUint16(0, 1, true);
   program.setBigUint64(8, BigInt(ptr(filter)), true);
   return setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, ptr(program), program.byteLength) === 0;
-}
-
-/** File descriptors of this process that listen on a TCP port; `Bun.serve` does not tell its own. */
-function listeningSockets(port: number): number[] {
-  const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const inodes = new Set<string>();
-  for (const table of ["/proc/self/net/tcp", "/proc/self/net/tcp6"]) {
-    for (const line of readTable(table)) {
-      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-      if (state === LISTENING && local?.endsWith(suffix) === true && inode !== undefined) inodes.add(inode);
-    }
-  }
-  return readdirSync("/proc/self/fd")
-    .map(Number)
-    .filter((descriptor) => inodes.has(socketInode(descriptor) ?? ""));
-}
-
-/** A machine without IPv6 has no table of it. */
-function readTable(path: string): string[] {
-  try {
-    return readFileSync(path, "utf8").split("\n").slice(1);
-  } catch {
-    return [];
-  }
-}
-
-function socketInode(descriptor: number): string | undefined {
-  try {
-    return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${descriptor}`))?.[1];
-  } catch {
-    return undefined; // Closed meanwhile, as the one that lists the folder is.
-  }
 }

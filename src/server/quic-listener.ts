@@ -8,7 +8,8 @@ import { listen, type Listener, type ListenerHandlers } from "./listener.ts";
 // A UDP port cannot have two sockets while certificates change: the kernel would deal the packets of open
 // connections out between them. The server is therefore replaced in a moment in which it has no request,
 // which takes less than a millisecond; until then it goes on with the old certificate, which is valid for
-// weeks yet, and no further client is invited.
+// weeks yet, and no further client is invited. In the same way the port passes to a relay in another process,
+// which asks for it until it is free.
 
 /** How often a server that is to be replaced is asked whether it has a request. */
 const LOOK_MS = 250;
@@ -17,6 +18,8 @@ export interface QuicListener {
   /** Whether clients may be told of it now. */
   readonly inviting: boolean;
   replace(identities: readonly Identity[]): void;
+  /** Invites nobody, and lets go of the port in the first moment without a request. */
+  retire(): void;
   finish(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -25,6 +28,7 @@ export interface QuicListener {
  * Opens a UDP port for HTTP/3.
  *
  * @param address with the port of the TCP listener, under which clients look for it
+ * @param isTakenOver whether another process may have the port for a while yet
  * @throws {Problem} if the port cannot be had
  */
 export function listenOnQuic(
@@ -32,16 +36,31 @@ export function listenOnQuic(
   sendLimit: number,
   handlers: ListenerHandlers,
   identities: readonly Identity[],
-  { clock, log }: { clock: Clock; log: Log },
+  { clock, log, isTakenOver = false }: { clock: Clock; log: Log; isTakenOver?: boolean },
 ): QuicListener {
   let wanted = identities;
-  let server: Listener | undefined = open();
   let timer: Timer | undefined;
   let closed = false;
+  let retired = false;
+  let server: Listener | undefined = isTakenOver ? openWhenFree() : open();
 
   function open(): Listener {
-    const secure = { identities: wanted, carrier: "quic", http2: false, shared: false } as const;
-    return listen(address, sendLimit, handlers, secure);
+    const secure = { identities: wanted, carrier: "quic", http2: false } as const;
+    return listen(address, sendLimit, handlers, { secure });
+  }
+
+  function openWhenFree(): Listener | undefined {
+    timer = undefined;
+    if (closed || retired) return undefined;
+    try {
+      return open();
+    } catch {
+      // The process that had the port serves what it has there first.
+      timer = clock.after(LOOK_MS, () => {
+        server = openWhenFree();
+      });
+      return undefined;
+    }
   }
 
   function change(): void {
@@ -54,6 +73,7 @@ export function listenOnQuic(
     // A graceful stop would hold the port until the last connection has timed out.
     void server?.stop();
     server = undefined;
+    if (retired) return;
     try {
       server = open();
     } catch (error) {
@@ -70,10 +90,14 @@ export function listenOnQuic(
 
   return {
     get inviting() {
-      return !closed && timer === undefined;
+      return !closed && !retired && timer === undefined;
     },
     replace(next) {
       wanted = next;
+      if (timer === undefined) change();
+    },
+    retire() {
+      retired = true;
       if (timer === undefined) change();
     },
     finish: () => close((listener) => listener.finish()),

@@ -71,7 +71,7 @@ export class Relay {
     this.#config = { ...this.#config, ...changed };
     this.exchangeContext = this.#newExchangeContext();
     this.core.configure(coreSettings(this.#config));
-    this.#tell({ type: "tick" });
+    this.tell({ type: "tick" });
   }
 
   #newExchangeContext(): ExchangeContext {
@@ -82,7 +82,7 @@ export class Relay {
       maxHeld: this.#config.maxResponseBuffer,
       gone: (exchange, reason) => {
         exchange.record.settle("cancelled", reasonCode(reason));
-        this.#tell({ type: "client_gone", requestId: exchange.request.id, reason });
+        this.tell({ type: "client_gone", requestId: exchange.request.id, reason });
         this.#forget(exchange);
       },
       overBudget: () => this.#shedLargest(),
@@ -98,7 +98,7 @@ export class Relay {
     }
     const { id: sender, priority } = exchange.record.client ?? UNNAMED;
     const { id } = exchange.request;
-    this.#tell({ type: "request_arrived", request: { id, model, needs, sender, priority } });
+    this.tell({ type: "request_arrived", request: { id, model, needs, sender, priority } });
   }
 
   /** What a worker's session tells. */
@@ -111,9 +111,9 @@ export class Relay {
       const known = this.core.registry.get(session.id)?.models;
       if (known !== undefined && (known.size !== models.length || models.some((model) => !known.has(model))))
         this.#log.info("A worker changed its models", { ...session.describe(), models: models.length });
-      this.#tell({ type: "worker_models", workerId: session.id, models, load });
+      this.tell({ type: "worker_models", workerId: session.id, models, load });
     },
-    load: (session, load) => this.#tell({ type: "worker_load", workerId: session.id, load }),
+    load: (session, load) => this.tell({ type: "worker_load", workerId: session.id, load }),
     head: (requestId, head) => {
       const exchange = this.#exchanges.get(requestId);
       exchange?.head(head);
@@ -123,7 +123,7 @@ export class Relay {
     body: (requestId, bytes) => {
       const exchange = this.#exchanges.get(requestId);
       if (exchange === undefined) return;
-      if (!exchange.begun && !exchange.usage.refused) this.#tell({ type: "response_started", requestId });
+      if (!exchange.begun && !exchange.usage.refused) this.tell({ type: "response_started", requestId });
       exchange.body(bytes);
     },
     end: (requestId) => {
@@ -151,16 +151,16 @@ export class Relay {
         seconds: this.#config.linkGraceMs / 1_000,
         requests: this.core.registry.get(session.id)?.held.size ?? 0,
       });
-      this.#tell({ type: "worker_suspended", workerId: session.id });
+      this.tell({ type: "worker_suspended", workerId: session.id });
     },
     resumed: (session) => {
       this.#log.info("A worker is back, and its requests go on", session.describe());
-      this.#tell({ type: "worker_resumed", workerId: session.id });
+      this.tell({ type: "worker_resumed", workerId: session.id });
     },
     lost: (session) => {
       this.#sessions.delete(session.id);
       this.#log.info("A worker left", session.describe());
-      this.#tell({ type: "worker_lost", workerId: session.id });
+      this.tell({ type: "worker_lost", workerId: session.id });
     },
   };
 
@@ -173,7 +173,7 @@ export class Relay {
     for (const exchange of this.#exchanges.values()) {
       if (exchange.record.client?.key?.id !== keyId) continue;
       exchange.fail(keyRevoked());
-      this.#tell({ type: "client_gone", requestId: exchange.request.id, reason: { other: "key_revoked" } });
+      this.tell({ type: "client_gone", requestId: exchange.request.id, reason: { other: "key_revoked" } });
       this.#forget(exchange);
     }
   }
@@ -188,10 +188,10 @@ export class Relay {
    * time is over; what still runs then is cut.
    */
   async drain(timeoutMs: number): Promise<void> {
-    this.#tell({ type: "relay_draining" });
+    this.tell({ type: "relay_draining" });
     for (const session of this.#sessions.values()) {
       session.codec.drain("server_shutdown", timeoutMs);
-      this.#tell({ type: "worker_draining", workerId: session.id });
+      this.tell({ type: "worker_draining", workerId: session.id });
     }
     if (this.#exchanges.size > 0) {
       const ended = Promise.withResolvers<void>();
@@ -202,7 +202,7 @@ export class Relay {
     }
     for (const exchange of this.#exchanges.values()) {
       exchange.fail(refusalError({ code: "draining" }, undefined));
-      this.#tell({ type: "client_gone", requestId: exchange.request.id, reason: "server_shutdown" });
+      this.tell({ type: "client_gone", requestId: exchange.request.id, reason: "server_shutdown" });
       this.#forget(exchange);
     }
     for (const session of this.#sessions.values()) session.close(CLOSE.restart, "The relay is shutting down");
@@ -229,7 +229,7 @@ export class Relay {
     for (const warning of warnings)
       this.#log.warn("A worker's registration was changed", { worker: name, warning });
     const carries = session.codec.carries();
-    this.#tell({
+    this.tell({
       type: "worker_joined",
       worker: {
         id: session.id,
@@ -256,7 +256,7 @@ export class Relay {
 
   #finish(exchange: Exchange, ok: boolean): void {
     this.#forget(exchange);
-    this.#tell({ type: "response_ended", requestId: exchange.request.id, ok });
+    this.tell({ type: "response_ended", requestId: exchange.request.id, ok });
   }
 
   #forget(exchange: Exchange): void {
@@ -267,7 +267,8 @@ export class Relay {
     if (this.#exchanges.size === 0) this.#idle?.();
   }
 
-  #tell(event: CoreEvent): void {
+  /** Tells the core, and does what it answers. */
+  tell(event: CoreEvent): void {
     for (const effect of this.core.handle(event, this.#clock.now())) this.#carryOut(effect);
     if (MAKES_DEADLINES.has(event.type)) this.#armTimer();
   }
@@ -301,7 +302,7 @@ export class Relay {
     this.#timer?.timer.cancel();
     const timer = this.#clock.after(Math.max(0, deadline - now), () => {
       this.#timer = undefined;
-      this.#tell({ type: "tick" });
+      this.tell({ type: "tick" });
     });
     this.#timer = { at: deadline, timer };
   }
@@ -319,7 +320,7 @@ export class Relay {
     );
     largest.record.settle("cancelled", "relay_memory");
     largest.abandon();
-    this.#tell({ type: "client_gone", requestId: largest.request.id, reason: { other: "relay_memory" } });
+    this.tell({ type: "client_gone", requestId: largest.request.id, reason: { other: "relay_memory" } });
     this.#forget(largest);
   }
 

@@ -15,6 +15,9 @@ import { steerToNewest } from "./port-steering.ts";
 //  3. When nothing has run on it for as long as an idle connection lives, it is stopped. WebSockets outlive
 //     even that.
 //
+// A relay in another process takes a port over in the same way. The kernel is told of two sockets and no
+// more: no certificate is changed while a second process listens, and a port is handed over with one socket.
+//
 // Where the kernel cannot be told whom to give new connections to, the order is 2, 1, 3: all that is left
 // on the old server when it stops are connections that were made in that very moment.
 
@@ -24,13 +27,23 @@ export interface SecureListenerOptions {
   log: Log;
   /** Tells the kernel to prefer the newest socket of a port; false if it cannot. */
   steer?: (port: number) => boolean;
+  /** Resolves when the process whose port this was listens there no more; absent where there is none. */
+  released?: Promise<void> | undefined;
 }
 
 export interface SecureListener {
   readonly host: string;
   readonly port: number;
+  /** Requests that have no whole answer yet, and open WebSockets. */
+  readonly pending: number;
+  readonly sockets: number;
   /** Serves these to new connections; nothing that is open is cut. At least one, as a rule others than before. */
   replace(identities: readonly Identity[]): void;
+  /** Resolves when one socket is all that listens. From then on, and until `thaw`, it stays the same one. */
+  freeze(): Promise<void>;
+  thaw(): void;
+  /** From now on each HTTP/1.1 answer asks its client to leave. */
+  retire(): void;
   finish(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -58,7 +71,7 @@ export function listenSecurely(
   sendLimit: number,
   handlers: ListenerHandlers,
   identities: readonly Identity[],
-  { http2, clock, log, steer = steerToNewest }: SecureListenerOptions,
+  { http2, clock, log, steer = steerToNewest, released }: SecureListenerOptions,
 ): SecureListener {
   let wanted = identities;
   let current = openFirst();
@@ -70,37 +83,44 @@ export function listenSecurely(
   const leaving = new Set<Listener>();
   let timer: Timer | undefined;
   let closed = false;
+  /** Another process listens as well, or is about to. */
+  let frozen = released !== undefined;
+  let changedMeanwhile = false;
+  /** Waits for there to be one socket. */
+  let settled: (() => void) | undefined;
+  void released?.then(thaw);
 
   function openFirst(): Generation {
     // A socket that shares its port does so with strangers too; one that does not finds them.
-    if (address.port !== 0) void openOn(address, false).listener.stop();
+    if (address.port !== 0 && released === undefined) void openOn(address, false).listener.stop();
     return openOn(address, true);
   }
 
   function openOn(where: ListenAddress, shared: boolean): Generation {
-    const secure = { identities: wanted, carrier: "tcp", http2, shared } as const;
-    let generation: Generation | undefined;
-    const finished = (response: Response | undefined): Response | undefined => {
-      // HTTP/2 knows no such header, and Bun leaves it out there.
-      if (generation?.retiredAt !== undefined) response?.headers.set("connection", "close");
-      return response;
-    };
-    generation = {
-      retiredAt: undefined,
-      listener: listen(
-        where,
-        sendLimit,
-        {
-          request(request, connection) {
-            const answer = handlers.request(request, connection);
-            return answer instanceof Promise ? answer.then(finished) : finished(answer);
-          },
-          socket: (ticket, socket) => handlers.socket(ticket, socket),
-        },
-        secure,
-      ),
-    };
-    return generation;
+    const secure = { identities: wanted, carrier: "tcp", http2 } as const;
+    return { retiredAt: undefined, listener: listen(where, sendLimit, handlers, { secure, shared }) };
+  }
+
+  function retire(generation: Generation): void {
+    generation.retiredAt = clock.now();
+    generation.listener.retire();
+  }
+
+  function replace(next: readonly Identity[]): void {
+    wanted = next;
+    if (closed) return;
+    if (frozen) changedMeanwhile = true;
+    else if (canSteer) succeed();
+    else if (current.retiredAt === undefined) {
+      retire(current);
+      later(RETIREMENT_MS, giveWay);
+    }
+  }
+
+  function thaw(): void {
+    frozen = false;
+    if (changedMeanwhile) replace(wanted);
+    changedMeanwhile = false;
   }
 
   function later(delayMs: number, act: () => void): void {
@@ -117,15 +137,20 @@ export function listenSecurely(
   function releaseFormer(): void {
     if (former !== undefined) release(former);
     former = undefined;
+    settled?.();
   }
 
   /** The new one first: the kernel prefers it from the moment in which it listens. */
   function succeed(): void {
+    if (frozen) {
+      changedMeanwhile = true;
+      return;
+    }
     releaseFormer();
     try {
       const next = openOn({ host, port }, true);
       former = current;
-      former.retiredAt = clock.now();
+      retire(former);
       current = next;
       later(RETIREMENT_MS, watchFormer);
     } catch (error) {
@@ -137,7 +162,7 @@ export function listenSecurely(
   function watchFormer(): void {
     if (former?.retiredAt === undefined) return;
     const overdue = clock.now() - former.retiredAt >= LONGEST_RETIREMENT_MS;
-    if (former.listener.pending === 0 || overdue) releaseFormer();
+    if (former.listener.pending === 0 || overdue || frozen) releaseFormer();
     else later(RETIREMENT_MS, watchFormer);
   }
 
@@ -151,12 +176,14 @@ export function listenSecurely(
       return takeOver(old);
     }
     release(old);
+    settled?.();
   }
 
   function takeOver(old: Generation): void {
     release(old);
     try {
       current = openOn({ host, port }, true);
+      settled?.();
     } catch (error) {
       log.error(`The port cannot be had again yet: ${messageOf(error)}`, { port });
       later(REOPEN_MS, () => takeOver(old));
@@ -166,21 +193,36 @@ export function listenSecurely(
   async function close(how: (listener: Listener) => Promise<void>): Promise<void> {
     closed = true;
     timer?.cancel();
-    const open = new Set([current.listener, ...(former === undefined ? [] : [former.listener]), ...leaving]);
-    await Promise.all([...open].map(how));
+    await Promise.all([...listeners()].map(how));
   }
+
+  function listeners(): Set<Listener> {
+    return new Set([current.listener, ...(former === undefined ? [] : [former.listener]), ...leaving]);
+  }
+
+  const sum = (of: "pending" | "sockets"): number =>
+    [...listeners()].reduce((total, listener) => total + listener[of], 0);
 
   return {
     host,
     port,
-    replace(next) {
-      wanted = next;
-      if (closed) return;
-      if (canSteer) succeed();
-      else if (current.retiredAt === undefined) {
-        current.retiredAt = clock.now();
-        later(RETIREMENT_MS, giveWay);
-      }
+    get pending() {
+      return sum("pending");
+    },
+    get sockets() {
+      return sum("sockets");
+    },
+    replace,
+    async freeze() {
+      frozen = true;
+      if (former === undefined && current.retiredAt === undefined) return;
+      await new Promise<void>((resolve) => {
+        settled = resolve;
+      });
+    },
+    thaw,
+    retire() {
+      for (const listener of listeners()) listener.retire();
     },
     finish: () => close((listener) => listener.finish()),
     stop: () => close((listener) => listener.stop()),

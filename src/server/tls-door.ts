@@ -3,11 +3,14 @@ import { errorCode, messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { CertificateReport, CertificateSource, Identity } from "../tls/source.ts";
 import type { ListenAddress } from "./config.ts";
+import { placeOf, type Heritage, type Ports } from "./heritage.ts";
 import { listen, type Listener, type ListenerHandlers } from "./listener.ts";
 import { createPlainPort } from "./plain-port.ts";
 import { listenOnQuic, type QuicListener } from "./quic-listener.ts";
 import { requestTarget } from "./request-target.ts";
 import { listenSecurely, type SecureListener } from "./secure-listener.ts";
+import { listenForSuccession } from "./shared-port.ts";
+import { connectionsOn } from "./socket-table.ts";
 
 /** The HTTPS port, and the plain one beside it that leads there. */
 export interface TlsDoorConfig {
@@ -33,10 +36,22 @@ export interface TlsDoorParts {
   sendLimit: number;
   clock: Clock;
   log: Log;
+  /** Of the process whose place this one takes. */
+  heritage?: Heritage | undefined;
 }
 
 /** A door that people and workers come in by. */
 export interface Door {
+  readonly ports: Ports;
+  /** Requests over TCP that have no whole answer yet. */
+  readonly pending: number;
+  /** TCP connections on which a request may come yet; `undefined` where nobody can tell. */
+  readonly idle: number | undefined;
+  /** Resolves when each port has one socket, which stays the same one until `thaw`. */
+  freeze(): Promise<void>;
+  thaw(): void;
+  /** Another process takes its place: whoever is here is asked to leave between two requests. */
+  retire(): void;
   /** Accepts nobody else; resolves when everybody has left. */
   finish(): Promise<void>;
   /** Closes everything. */
@@ -44,7 +59,6 @@ export interface Door {
 }
 
 export interface TlsDoor extends Door {
-  readonly httpPort: number | undefined;
   /** Absent while there is no certificate. */
   readonly httpsPort: number | undefined;
   reports(): readonly CertificateReport[];
@@ -65,7 +79,8 @@ const STATUS_PATHS = new Set(["/readyz", "/livez", "/health"]);
  * @throws {Problem} if a port cannot be had, or the source cannot be used at all
  */
 export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorParts): Promise<TlsDoor> {
-  const { config, sendLimit, clock, log } = parts;
+  const { config, sendLimit, clock, log, heritage } = parts;
+  const https = placeOf(config.https, heritage?.ports.https);
   const domains: string[] = [];
   let secure: SecureListener | undefined;
   let quic: QuicListener | undefined;
@@ -75,12 +90,15 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
   let closed = false;
 
   // What holds the port is to be told now, and not when an order has been spent.
-  if (config.https.port !== 0) {
+  if (config.https.port !== 0 && !https.isTakenOver) {
     const take = () => listen(config.https, sendLimit, handlers);
     void advised({ flag: "--https-port", isNeeded: false }, take).stop();
   }
-  const plain = openPlain();
+  let plain: Listener | undefined;
+  // Whoever takes a place sees first whether it can fill it; a CA's questions are answered from there as well.
+  if (heritage === undefined) plain = openPlain();
   const source = await openSource();
+  if (heritage !== undefined) plain = openPlain();
   // A source may have one from the start, and need not have told.
   serve(source.identities());
   starting = false;
@@ -114,7 +132,7 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
     try {
       const isNeeded = config.httpIsNeeded;
       return advised({ flag: "--http-port", isNeeded }, () =>
-        listen(http, sendLimit, { ...handlers, request }),
+        listenForSuccession(placeOf(http, heritage?.ports.http), sendLimit, { ...handlers, request }),
       );
     } catch (error) {
       if (config.httpIsNeeded) throw error;
@@ -144,13 +162,20 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
 
   function openHttps(identities: readonly Identity[]): void {
     const answering: ListenerHandlers = { ...handlers, request: answer };
-    const options = { http2: config.http2, clock, log };
+    const { isTakenOver } = https;
+    const released = isTakenOver ? heritage?.released : undefined;
     const opened = advised({ flag: "--https-port", isNeeded: false }, () =>
-      listenSecurely(config.https, sendLimit, answering, identities, options),
+      listenSecurely(https.address, sendLimit, answering, identities, {
+        http2: config.http2,
+        clock,
+        log,
+        released,
+      }),
     );
     const address = { host: opened.host, port: opened.port };
     try {
-      if (config.http3) quic = listenOnQuic(address, sendLimit, answering, identities, { clock, log });
+      if (config.http3)
+        quic = listenOnQuic(address, sendLimit, answering, identities, { clock, log, isTakenOver });
     } catch (error) {
       void opened.stop();
       throw error;
@@ -175,7 +200,7 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
     return response;
   }
 
-  async function close(how: (door: Door) => Promise<void>): Promise<void> {
+  async function close(how: (door: Pick<Door, "finish" | "stop">) => Promise<void>): Promise<void> {
     closed = true;
     reopening?.cancel();
     await source.close();
@@ -183,11 +208,32 @@ export async function openTlsDoor(handlers: ListenerHandlers, parts: TlsDoorPart
   }
 
   return {
-    get httpPort() {
-      return plain?.port;
+    get ports() {
+      return { http: plain?.port, https: secure?.port };
+    },
+    get pending() {
+      return (plain?.pending ?? 0) + (secure?.pending ?? 0);
+    },
+    get idle() {
+      const ports = [plain?.port, secure?.port].filter((port) => port !== undefined);
+      const connections = ports.map((port) => connectionsOn(port) ?? Number.NaN);
+      const all = connections.reduce((sum, count) => sum + count, 0);
+      // Over HTTP/2 a request may come beside those that run.
+      return Number.isNaN(all) ? undefined : all - (secure?.sockets ?? 0);
     },
     get httpsPort() {
       return secure?.port;
+    },
+    freeze: async () => secure?.freeze(),
+    thaw: () => secure?.thaw(),
+    retire() {
+      closed = true;
+      reopening?.cancel();
+      // Certificates are the other process's business from now on.
+      void source.close();
+      plain?.retire();
+      secure?.retire();
+      quic?.retire();
     },
     reports: () =>
       source.reports().map((report) => (unserved === undefined ? report : { ...report, unserved })),

@@ -65,6 +65,8 @@ export class WorkerSession {
   readonly codec: RelayCodec;
   /** As registered; undefined before. */
   name: string | undefined;
+  /** Whether its worker can keep this link while it dials another process. */
+  canMove = false;
   /** What the last connection was closed with, as of RFC 6455 §7.4.1. */
   closeCode: number = ABNORMAL;
   /** How long the last ping and its pong took together, in ms; undefined before the first pong. */
@@ -263,6 +265,7 @@ export class WorkerSession {
     return {
       registered: (registration) => {
         this.#registered = true;
+        this.canMove = registration.features.includes("move");
         this.#timer.cancel();
         this.#beat();
         events.registered(this, registration);

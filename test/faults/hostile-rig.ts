@@ -41,19 +41,11 @@ export async function startHostileRig(idleSecs?: number): Promise<HostileRig> {
   };
   const address = { host: "127.0.0.1", port: 0 };
   const pair = selfSignedPair({ names: ["localhost"], nowMs: Date.now() });
-  const plain = listen(address, 1e9, handlers, undefined, idleSecs);
-  const secure = listen(
-    address,
-    1e9,
-    handlers,
-    {
-      identities: [{ names: ["localhost"], ...pair }],
-      carrier: "tcp",
-      http2: true,
-      shared: false,
-    },
+  const plain = listen(address, 1e9, handlers, { idleSecs });
+  const secure = listen(address, 1e9, handlers, {
+    secure: { identities: [{ names: ["localhost"], ...pair }], carrier: "tcp", http2: true },
     idleSecs,
-  );
+  });
   const doors: HostileRig["doors"] = {
     HTTP: {
       name: "HTTP",

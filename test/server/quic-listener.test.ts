@@ -20,12 +20,7 @@ function freePort(): number {
     { host: "127.0.0.1", port: 0 },
     SEND_LIMIT,
     handlersOf(() => new Response()),
-    {
-      identities: [first],
-      carrier: "quic",
-      http2: false,
-      shared: false,
-    },
+    { secure: { identities: [first], carrier: "quic", http2: false } },
   );
   void probe.stop();
   return probe.port;

@@ -49,6 +49,8 @@ export class WorkerRegistry {
   readonly #groups = new Map<string, WorkerGroup>();
   readonly #troubled = new Set<CoreWorker>();
   readonly #onceOffered = new Set<string>();
+  /** Models whose workers are on their way here from another process. */
+  readonly #expected = new Set<string>();
   readonly #provider: string;
 
   constructor(provider: string) {
@@ -112,6 +114,7 @@ export class WorkerRegistry {
       let offering = this.#byModel.get(model);
       if (offering === undefined) this.#byModel.set(model, (offering = new Set()));
       offering.add(worker);
+      this.#expected.delete(model);
       this.#remember(model);
     }
   }
@@ -126,9 +129,24 @@ export class WorkerRegistry {
     return this.#onceOffered.has(model);
   }
 
+  /** Whether workers are on their way here. */
+  get isExpecting(): boolean {
+    return this.#expected.size > 0;
+  }
+
+  /** Workers that offer these will be here in a moment; none if there are none. */
+  expect(models: readonly string[]): void {
+    this.#expected.clear();
+    for (const model of models) {
+      if (this.#byModel.has(model)) continue;
+      this.#expected.add(model);
+      this.#remember(model);
+    }
+  }
+
   /** Models that a client can ask for now, by name. */
   models(): string[] {
-    const models: string[] = [];
+    const models = [...this.#expected];
     for (const [model, workers] of this.#byModel) {
       for (const worker of workers) {
         if (worker.draining) continue;

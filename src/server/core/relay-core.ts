@@ -5,7 +5,7 @@ import type { Priority } from "./priority.ts";
 import { RequestQueue } from "./queue.ts";
 import { hasRoom, WorkerRegistry, type CoreWorker } from "./registry.ts";
 import type { CoreRequest } from "./request.ts";
-import { chooseWorker } from "./scheduler.ts";
+import { chooseWorker, othersAwake } from "./scheduler.ts";
 import type { ArrivingRequest, CoreEffect, CoreEvent, CoreSettings, Refusal } from "./types.ts";
 
 /** Times that a request goes back to the queue because its worker vanished before the first byte. */
@@ -29,6 +29,7 @@ export class RelayCore {
   #settings: CoreSettings;
   #turn = 0;
   #draining = false;
+  #leaving = false;
   #effects: CoreEffect[] = [];
 
   constructor(settings: CoreSettings, random: () => number) {
@@ -73,6 +74,7 @@ export class RelayCore {
   handle(event: CoreEvent, now: number): CoreEffect[] {
     this.#effects = [];
     this.#apply(event, now);
+    if (this.#leaving && this.#queue.length > 0) this.#refuseForsaken(now);
     return this.#effects;
   }
 
@@ -142,6 +144,11 @@ export class RelayCore {
         this.#draining = true;
         for (const request of this.#queue.all()) this.#refuse(request, { code: "draining" });
         return;
+      case "relay_leaving":
+        this.#leaving = true;
+        return;
+      case "models_expected":
+        return this.registry.expect(event.models);
       case "tick":
         return this.#tick(now);
       default:
@@ -179,10 +186,11 @@ export class RelayCore {
         });
       case "nobody":
         // A model that was offered a moment ago may be back in one: its worker reconnects.
-        if (request.model === undefined || !this.registry.wasOffered(request.model)) {
+        if (!this.#mayBeOffered(request.model)) {
           const offered = this.registry.models();
           return this.#refuse(request, { code: "model_not_found", model: request.model, offered });
         }
+        if (this.#leaving) return this.#refuse(request, { code: "moved" });
         break;
       case "wait":
         break;
@@ -190,12 +198,25 @@ export class RelayCore {
         return unreachable(choice);
     }
     const limit = this.#settings.maxQueueLength;
-    if (this.#queue.length >= limit) {
+    // Workers that are on their way here take a moment, in which requests come as ever.
+    if (this.#queue.length >= limit && !this.registry.isExpecting) {
       const last = limit === 0 ? request : this.#queue.lastServed(request, limit);
       this.#refuse(last, { code: "queue_full", limit });
       if (last === request) return;
     }
     this.#queue.add(request);
+  }
+
+  #mayBeOffered(model: string | undefined): boolean {
+    return model === undefined ? this.registry.isExpecting : this.registry.wasOffered(model);
+  }
+
+  /** Workers come back to a relay, but not to one that has a successor. */
+  #refuseForsaken(now: number): void {
+    for (const request of this.#queue.all()) {
+      const { kind } = chooseWorker(this.registry.offering(request.model), request.needs, now);
+      if (kind === "nobody") this.#refuse(request, { code: "moved" });
+    }
   }
 
   #dispatch(request: CoreRequest, worker: CoreWorker, now: number): void {
@@ -210,7 +231,8 @@ export class RelayCore {
   #fill(worker: CoreWorker, now: number): void {
     if (this.#queue.length === 0 || this.#draining || worker.provider !== this.#settings.provider) return;
     const resting = worker.restUntil > now;
-    const allows = (ask: Ask) => !resting || !this.#othersAwake(ask, worker, now);
+    const allows = ({ model, needs }: Ask) =>
+      !resting || !othersAwake(this.registry.offering(model), needs, worker, now);
     while (hasRoom(worker)) {
       const request = this.#queue.take(worker, allows);
       if (request === undefined) return;
@@ -222,14 +244,6 @@ export class RelayCore {
   #fillTroubled(now: number): void {
     if (this.#queue.length === 0) return;
     for (const worker of this.registry.troubled()) this.#fill(worker, now);
-  }
-
-  #othersAwake({ model, needs }: Ask, than: CoreWorker, now: number): boolean {
-    for (const worker of this.registry.offering(model)) {
-      const able = !worker.draining && (needs & ~worker.carries) === 0;
-      if (worker !== than && able && worker.restUntil <= now) return true;
-    }
-    return false;
   }
 
   #correctLoad(worker: CoreWorker, reported: number, now: number): void {

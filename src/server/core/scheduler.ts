@@ -39,6 +39,20 @@ export function chooseWorker(offering: Iterable<CoreWorker>, needs: number, now:
   return { kind: offered ? "cannot_carry" : "nobody" };
 }
 
+/** Whether somebody else than this one could be asked, who does not rest. */
+export function othersAwake(
+  offering: Iterable<CoreWorker>,
+  needs: number,
+  than: CoreWorker,
+  now: number,
+): boolean {
+  for (const worker of offering) {
+    const able = !worker.draining && (needs & ~worker.carries) === 0;
+    if (worker !== than && able && worker.restUntil <= now) return true;
+  }
+  return false;
+}
+
 function isBetter(worker: CoreWorker, best: CoreWorker | undefined): boolean {
   if (best === undefined) return true;
   const difference = loadOf(worker) - loadOf(best);

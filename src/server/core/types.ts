@@ -16,6 +16,10 @@ export type CoreEvent =
   | { type: "response_ended"; requestId: string; ok: boolean }
   | { type: "client_gone"; requestId: string; reason: CancelReason }
   | { type: "relay_draining" }
+  /** New requests go to another process, and the workers follow; what is here or comes yet is served. */
+  | { type: "relay_leaving" }
+  /** Workers that offer these are on their way here. */
+  | { type: "models_expected"; models: readonly string[] }
   | { type: "tick" };
 
 /** What the shells have to do, in this order. */
@@ -57,7 +61,9 @@ export type Refusal =
   /** The worker vanished after the first byte: what was sent cannot be taken back or run again. */
   | { code: "stream_lost" }
   | { code: "request_timeout"; afterMs: number }
-  | { code: "draining" };
+  | { code: "draining" }
+  /** Everybody who could serve it has gone to the process that has the address now. */
+  | { code: "moved" };
 
 /** The settings that decisions depend on; all times in ms. */
 export interface CoreSettings {
