@@ -61,18 +61,18 @@ export function readReport({ head, tail }: TextEnds, nested: boolean): Report {
     const whole = parsedWhole(head);
     if (whole !== undefined) return reportOf(whole);
   }
-  const found = new Map<string, unknown>();
+  const found: Found = {};
   const text = (tail ?? head).subarray(-LOOKED_AT);
   for (const [name, longest] of MEMBERS) {
     const value = lastMember(text, name, nested, longest);
-    if (value !== undefined) found.set(name, value);
+    if (value !== undefined) found[name] = value;
   }
-  if (found.size < 2) readHead(head.subarray(0, LOOKED_AT), found, nested);
+  if (Object.keys(found).length < 2) readHead(head.subarray(0, LOOKED_AT), found, nested);
   return reportOf(found);
 }
 
 /** Its members that are looked for; `undefined` if the text is no object in JSON. */
-function parsedWhole(json: Uint8Array): Map<string, unknown> | undefined {
+function parsedWhole(json: Uint8Array): Found | undefined {
   let members: unknown;
   try {
     members = JSON.parse(decoder.decode(json));
@@ -80,10 +80,8 @@ function parsedWhole(json: Uint8Array): Map<string, unknown> | undefined {
     return undefined;
   }
   if (typeof members !== "object" || members === null || Array.isArray(members)) return undefined;
-  const found = new Map<string, unknown>();
-  for (const [name] of MEMBERS)
-    if (Object.hasOwn(members, name)) found.set(name, (members as Record<string, unknown>)[name]);
-  return found;
+  // Each member is one of the object's own, `__proto__` too: none of these can be inherited.
+  return members;
 }
 
 /** The object in which an event carries the whole answer, or its beginning. */
@@ -97,13 +95,16 @@ function innerObject(json: Uint8Array): TextEnds | undefined {
 }
 
 /** What is looked for, and how long its value can be. */
-const MEMBERS: readonly (readonly [name: string, longest: number])[] = [
+const MEMBERS = [
   ["usage", MAX_USAGE],
   ["model", MAX_MODEL],
   ["prompt_eval_count", 32],
   ["eval_count", 32],
-];
-const LONGEST = new Map(MEMBERS);
+] as const;
+const LONGEST = new Map<string, number>(MEMBERS);
+type Member = (typeof MEMBERS)[number][0];
+/** The values of those that were found. */
+type Found = Partial<Record<Member, unknown>>;
 
 /** The last member of this name on the outermost level; its text ends with the whole text. */
 function lastMember(json: Uint8Array, name: string, nested: boolean, longest: number): unknown {
@@ -123,34 +124,31 @@ function lastMember(json: Uint8Array, name: string, nested: boolean, longest: nu
 }
 
 /** The first members of each name, where the text begins with them. */
-function readHead(json: Uint8Array, found: Map<string, unknown>, nested: boolean): void {
+function readHead(json: Uint8Array, found: Found, nested: boolean): void {
   scanObject(json, skipBlank(json, 0), (name, start, end) => {
     if (nested && (name === "response" || name === "message")) readHead(json.subarray(start), found, false);
     const longest = name === undefined ? undefined : LONGEST.get(name);
     if (name === undefined || longest === undefined || end === undefined || end - start > longest) return;
-    if (!found.has(name)) found.set(name, parsed(json, start, end));
+    if (!Object.hasOwn(found, name)) found[name as Member] = parsed(json, start, end);
   });
 }
 
-function reportOf(found: ReadonlyMap<string, unknown>): Report {
-  const model = found.get("model");
-  const prompt = count(found.get("prompt_eval_count"));
-  const completion = count(found.get("eval_count"));
-  return {
-    ...(typeof model === "string" && model !== "" && { model }),
-    ...(prompt !== undefined && { prompt }),
-    ...(completion !== undefined && { completion }),
-    ...(prompt !== undefined && completion === undefined && { completion: 0 }),
-    ...usageOf(found.get("usage")),
-  };
+function reportOf({ usage, model, prompt_eval_count, eval_count }: Found): Report {
+  const report: Report = {};
+  if (typeof model === "string" && model !== "") report.model = model;
+  const prompt = count(prompt_eval_count);
+  const completion = count(eval_count);
+  if (prompt !== undefined) report.prompt = prompt;
+  // Ollama leaves a count of none out.
+  if (prompt !== undefined || completion !== undefined) report.completion = completion ?? 0;
+  if (typeof usage === "object" && usage !== null) addUsage(report, usage as Record<string, unknown>);
+  return report;
 }
 
 /**
  * OpenAI's names and Anthropic's. Anthropic counts what was cached beside `input_tokens`, OpenAI in it.
  */
-function usageOf(value: unknown): Pick<Report, "prompt" | "completion" | "cached"> {
-  if (typeof value !== "object" || value === null) return {};
-  const usage = value as Record<string, unknown>;
+function addUsage(report: Report, usage: Record<string, unknown>): void {
   const cacheRead = count(usage["cache_read_input_tokens"]);
   const cacheWritten = count(usage["cache_creation_input_tokens"]) ?? 0;
   const input = count(usage["prompt_tokens"]) ?? count(usage["input_tokens"]);
@@ -159,13 +157,10 @@ function usageOf(value: unknown): Pick<Report, "prompt" | "completion" | "cached
   // An embedding has no completion, and says so only by its total.
   const rest = total === undefined || prompt === undefined ? undefined : Math.max(0, total - prompt);
   const completion = count(usage["completion_tokens"]) ?? count(usage["output_tokens"]) ?? rest;
-  const details = usage["prompt_tokens_details"] ?? usage["input_tokens_details"];
-  const cached = cacheRead ?? cachedIn(details);
-  return {
-    ...(prompt !== undefined && { prompt }),
-    ...(completion !== undefined && { completion }),
-    ...(cached !== undefined && { cached }),
-  };
+  const cached = cacheRead ?? cachedIn(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
+  if (prompt !== undefined) report.prompt = prompt;
+  if (completion !== undefined) report.completion = completion;
+  if (cached !== undefined) report.cached = cached;
 }
 
 function cachedIn(details: unknown): number | undefined {
