@@ -3,6 +3,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { ByteBudget } from "../byte-budget.ts";
+import { hasToldItself } from "../store/store-error.ts";
 import type { Recorded } from "./body-recorder.ts";
 import type { BodyStore, KeptBodies } from "./body-store.ts";
 
@@ -109,8 +110,9 @@ export class BodyWriter {
         await store.insertBodies(batch);
       } catch (thrown) {
         const reason = messageOf(thrown);
+        const level = hasToldItself(thrown) ? "debug" : "warn";
         if (this.#trouble === undefined)
-          log.warn("Bodies of requests cannot be stored, and wait in memory", { reason });
+          log[level]("Bodies of requests cannot be stored, and wait in memory", { reason });
         this.#trouble = reason;
         const delayMs = RETRY.baseMs + backoffMs(Math.min(++this.#retries, 30), RETRY, random);
         this.#timer?.cancel();

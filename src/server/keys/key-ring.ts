@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Client } from "../client.ts";
+import { hasToldItself } from "../store/store-error.ts";
 import type { KeyChanges, KeyRecord, KeyStore } from "./key-store.ts";
 import { LastUsed } from "./last-used.ts";
 import { SecretIndex } from "./secret-index.ts";
@@ -55,7 +56,8 @@ export class KeyRing {
   #revision = -1;
   /** When the database last answered. */
   #heardAt = Number.NEGATIVE_INFINITY;
-  #isFailing = false;
+  /** How it is told that the database fails; `undefined` while it does not. */
+  #failing: "warn" | "debug" | undefined;
   /** Changes made through this ring; a list that was asked for before one of them is out of date. */
   #changes = 0;
   #timer: Timer | undefined;
@@ -195,7 +197,7 @@ export class KeyRing {
 
   /** Whether a secret that is not known may have been made meanwhile. */
   #isBlind(): boolean {
-    return this.#isFailing || this.#silentFor() > SILENCE_MS;
+    return this.#failing !== undefined || this.#silentFor() > SILENCE_MS;
   }
 
   #silentFor(): number {
@@ -232,15 +234,16 @@ export class KeyRing {
 
   #heard(): void {
     this.#heardAt = this.#clock.now();
-    if (!this.#isFailing) return;
-    this.#isFailing = false;
-    this.#log.info("The database can be reached again, and keys are looked up as before");
+    if (this.#failing === undefined) return;
+    const level = this.#failing === "warn" ? "info" : "debug";
+    this.#failing = undefined;
+    this.#log[level]("The database can be reached again, and keys are looked up as before");
   }
 
   #failed(error: unknown): void {
-    if (this.#isFailing || this.#isClosed) return;
-    this.#isFailing = true;
-    this.#log.warn(
+    if (this.#failing !== undefined || this.#isClosed) return;
+    this.#failing = hasToldItself(error) ? "debug" : "warn";
+    this.#log[this.#failing](
       "The database cannot be reached: keys that are known hold for a while, others are refused",
       {
         minutes: Math.round(this.#cacheTtlMs / 60_000),

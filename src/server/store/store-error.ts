@@ -62,3 +62,11 @@ export class StoreError extends Problem {
     return LASTING.has(this.code);
   }
 }
+
+/**
+ * Whether the store has told the operator of this failure: what follows from it need not be a warning of its
+ * own in each part that notices.
+ */
+export function hasToldItself(thrown: unknown): boolean {
+  return thrown instanceof StoreError && thrown.isOfDatabase;
+}

@@ -46,7 +46,10 @@ export class HealthKeeper {
     if (!error.isOfDatabase || this.#isClosed) return;
     const { code, message, action } = error;
     if (this.#health.ok) {
-      this.#tools.log.warn(`${message}; relaying goes on`, { code, action });
+      this.#tools.log.warn(
+        `${message}; relaying goes on, keys that are known hold for a while, and usage waits in a file`,
+        { code, action },
+      );
       this.#set({ ok: false, since: this.#tools.clock.wall(), reason: message, code });
     } else if (this.#health.code !== code) this.#set({ ...this.#health, reason: message, code });
     this.#probing ??= this.#tools.clock.after(PROBE_MS, () => void this.#probe());

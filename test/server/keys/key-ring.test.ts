@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { silentLog } from "../../../src/base/log.ts";
 import { KeyRing, type KeySpec } from "../../../src/server/keys/key-ring.ts";
+import { StoreError } from "../../../src/server/store/store-error.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { MemoryKeyStore } from "../../support/memory-key-store.ts";
 
@@ -184,6 +185,20 @@ describe("Key ring", () => {
       "warn The database cannot be reached: k",
       "info The database can be reached again",
     ]);
+  });
+
+  test("leaves it to the store to say so, where the store has", async () => {
+    const lines: string[] = [];
+    const note = (line: string) => void lines.push(line);
+    const log = { ...silentLog, warn: note, info: note };
+    const store = new MemoryKeyStore();
+    const clock = new ManualClock();
+    open.push(await KeyRing.open(store, { clock, log, cacheTtlMs: CACHE_TTL_MS }));
+    store.trouble = new StoreError("store_unavailable", "It is gone");
+    await pass(clock, 5_000);
+    store.trouble = undefined;
+    await pass(clock, 5_000);
+    expect(lines).toEqual([]);
   });
 
   test("writes when keys were used for many requests together", async () => {

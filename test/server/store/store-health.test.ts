@@ -58,7 +58,10 @@ describe("The health of a store", () => {
       reason: "It is gone",
       code: "store_unavailable",
     });
-    expect([lines, changes.length]).toEqual([["It is gone; relaying goes on"], 1]);
+    expect([lines, changes.length]).toEqual([
+      ["It is gone; relaying goes on, keys that are known hold for a while, and usage waits in a file"],
+      1,
+    ]);
   });
 
   test("tells the newest reason, and keeps the time of the first", () => {
