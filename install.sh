@@ -223,14 +223,14 @@ start_download() {
         *) protocols='=http,https' ;;
       esac
       [ -n "$bar" ] || bar=silent
-      curl --fail --location --show-error "--$bar" --proto "$protocols" --retry 2 \
+      curl --fail --location --show-error "--$bar" --proto "$protocols" --retry 1 \
         --connect-timeout 20 --speed-time 60 --speed-limit 1 --output "$2" "$1" </dev/null &
       ;;
     wget) wget -q ${bar:+--show-progress} --tries=2 --timeout=60 -O "$2" "$1" </dev/null & ;;
     small-wget)
-      # Without -q it shows a bar of its own.
+      # Without -q it shows a bar of its own. No -T: with it, busybox 1.35 crashes.
       if [ -n "$bar" ]; then bar=""; else bar=-q; fi
-      wget $bar -T 60 -O "$2" "$1" </dev/null &
+      wget $bar -O "$2" "$1" </dev/null &
       ;;
   esac
   child=$!
@@ -252,8 +252,12 @@ download() {
   fi
   why="$fetcher ended with exit code $code"
   case $fetcher-$code in
-    curl-5 | curl-6 | curl-7 | curl-28 | wget-4)
+    curl-5 | curl-6 | curl-7 | curl-28)
       why="nothing answers there ($why)"
+      advice="Check the address, the network and, where a proxy is needed, HTTPS_PROXY"
+      ;;
+    wget-4)
+      why="nothing answers there, or the connection was cut ($why)"
       advice="Check the address, the network and, where a proxy is needed, HTTPS_PROXY"
       ;;
     curl-22 | wget-8)

@@ -105,6 +105,11 @@ function ownGoProgram(part: string, version: string): Part {
 export const PARTS = {
   /** What users paste requests for. */
   curl: program("curl", "curl"),
+  wget: program("wget", "wget"),
+  /** A shell and a set of tools, as small systems have them. */
+  busybox: program("busybox", "busybox-static"),
+  /** Looks for mistakes in shell scripts. */
+  shellcheck: program("shellcheck", "shellcheck"),
   /** Keeps keys and usage where several relays share them. */
   postgres: postgresServer(),
   /** Reverse proxy. */

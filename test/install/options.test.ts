@@ -1,0 +1,229 @@
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { asNobody, Machine, namesIn } from "./machine.ts";
+import { TARGET } from "./releases.ts";
+import { serveReleases } from "./release-server.ts";
+import { addSmallRelease, FIRST, SECOND, SmallReleases } from "./small-release.ts";
+
+describe("install.sh", () => {
+  test("takes the address from --base-url, and the version from --version", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const flags = ["--base-url", `${server.url}/`, `--version=v${FIRST}`];
+    const { stdout, code } = await machine.install(releases.script, flags, {
+      MODELRELAY_BASE_URL: "http://127.0.0.1:9",
+    });
+    expect({ code, installed: await machine.version() }).toEqual({ code: 0, installed: FIRST });
+    expect(stdout).toContain(`Installed modelrelay ${FIRST} for ${TARGET} `);
+    expect(server.asked).not.toContain("latest.txt");
+  });
+
+  test("installs the manual and what shells complete beside it", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, [], server.env);
+    expect(namesIn(machine.prefix).filter((name) => !name.endsWith("/"))).toEqual([
+      "bin/modelrelay",
+      "share/bash-completion/completions/modelrelay",
+      "share/doc/modelrelay/LICENSE",
+      "share/doc/modelrelay/README.md",
+      "share/doc/modelrelay/made-folders",
+      "share/doc/modelrelay/systemd/modelrelay.service",
+      "share/fish/vendor_completions.d/modelrelay.fish",
+      "share/man/man1/modelrelay.1",
+      "share/zsh/site-functions/_modelrelay",
+    ]);
+  });
+
+  test("takes a prefix with blanks in it, from where it is run", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const { stderr, code } = await machine.install(releases.script, ["--prefix", "a folder/"], server.env);
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    expect(await machine.version(join(machine.dir, "a folder/bin/modelrelay"))).toBe(SECOND);
+    await machine.install(releases.script, ["--prefix", "a folder", "--uninstall"]);
+    expect(namesIn(machine.dir)).not.toContain("a folder/");
+  });
+
+  test("says so where the shell finds another one first", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    machine.fake("modelrelay", "exit 0");
+    const { stdout } = await machine.install(releases.script, [], {
+      ...server.env,
+      PATH: `${machine.tools}:${machine.bin}`,
+    });
+    expect(stdout).toContain(`Your shell finds another one first, ${machine.tools}/modelrelay`);
+    expect(stdout).toContain(`  ${machine.executable} serve --tls`);
+  });
+
+  test("sets up a service with the arguments for it", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const script = `case $1 in --version) echo "modelrelay 2.0.0 (x, y)" ;; *) printf '<%s>' "$@" ;; esac`;
+    addSmallRelease(releases.path, { version: "2.0.0", script });
+    const words = ["--service", "worker", "--", "--models", "a b,*"];
+    const { stdout, stderr, code } = await machine.install(releases.script, words, server.env);
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    expect(stdout).toEndWith("<service><install><worker><--><--models><a b,*>");
+  });
+
+  test("passes on that a service could not be set up", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const script = `case $1 in --version) echo "modelrelay 2.0.0 (x, y)" ;; *) exit 7 ;; esac`;
+    addSmallRelease(releases.path, { version: "2.0.0", script });
+    const { code } = await machine.install(releases.script, ["--service=serve"], server.env);
+    expect(code).toBe(7);
+  });
+
+  test.each([
+    [["--verison", "1.0.0"], 'It does not know "--verison"'],
+    [["--version"], "--version needs a value"],
+    [["--prefix="], "--prefix needs a value"],
+    [["--service", "relay"], '--service takes serve or worker, not "relay"'],
+    [["--", "--models", "*"], "What stands after -- is for a service: give --service too"],
+    [["--purge"], "--purge goes with --uninstall"],
+  ])("refuses %p with exit code 2", async (args, message) => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    const { stdout, stderr, code } = await machine.install(releases.script, args, {
+      MODELRELAY_BASE_URL: "http://127.0.0.1:9",
+    });
+    expect({ stdout, stderr, code }).toEqual({
+      stdout: "",
+      stderr: `install.sh: ${message}\n  sh install.sh --help says what it takes\n`,
+      code: 2,
+    });
+  });
+
+  test("--help names every option", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    const { stdout, code } = await machine.install(releases.script, ["--help"]);
+    expect(code).toBe(0);
+    const known = readFileSync(releases.script, "utf8").matchAll(/^ {6}(--[a-z-]+)\)/gm);
+    for (const [, option = ""] of known) expect(stdout).toContain(`  ${option} `);
+  });
+});
+
+describe("Installing again", () => {
+  test("says that this version is there, and downloads nothing", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, [], server.env);
+    const before = machine.state();
+    server.asked.length = 0;
+    const { stdout, code } = await machine.install(releases.script, [], server.env);
+    expect(code).toBe(0);
+    expect(stdout).toStartWith(
+      `modelrelay ${SECOND} is already in ${machine.bin}; --force installs it again\n`,
+    );
+    expect(server.asked).toEqual(["latest.txt"]);
+    expect(machine.state()).toEqual(before);
+  });
+
+  test("with --force does not take this version for the one before it", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, ["--version", FIRST], server.env);
+    await machine.install(releases.script, [], server.env);
+    const { stdout } = await machine.install(releases.script, ["--force"], server.env);
+    expect(stdout).toContain(`Installed modelrelay ${SECOND}`);
+    expect([await machine.version(), await machine.version(machine.previous)]).toEqual([SECOND, FIRST]);
+  });
+
+  test("goes back to an older version where that is asked for", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, [], server.env);
+    await machine.install(releases.script, ["--version", FIRST], server.env);
+    expect([await machine.version(), await machine.version(machine.previous)]).toEqual([FIRST, SECOND]);
+  });
+
+  test("replaces an executable that does not run", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    mkdirSync(machine.bin, { recursive: true });
+    await Bun.write(machine.executable, "half of an executable");
+    const { code } = await machine.install(releases.script, [], server.env);
+    expect({ code, installed: await machine.version() }).toEqual({ code: 0, installed: SECOND });
+  });
+});
+
+describe("Uninstalling", () => {
+  test("removes all that was installed, and the folders that were made for it", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    mkdirSync(join(machine.prefix, "share/man"), { recursive: true });
+    const before = machine.state();
+    await machine.install(releases.script, ["--version", FIRST], server.env);
+    await machine.install(releases.script, [], server.env);
+    const { stdout, stderr, code } = await machine.install(releases.script, ["--uninstall"]);
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    expect(stdout).toStartWith(`Removed modelrelay from ${machine.bin}\n`);
+    expect(machine.state()).toEqual(before);
+  });
+
+  // As root it would be this machine's own settings and data as well.
+  test("keeps settings and data, and says where; with --purge removes them", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const HOME = await machine.homeOfNobody();
+    const data = join(HOME, ".local/share/modelrelay");
+    const run = (...words: string[]) =>
+      machine.run([...asNobody(), "/bin/sh", releases.script, ...words], { ...server.env, HOME });
+    await machine.run([...asNobody(), "/bin/sh", "-c", `mkdir -p ${data} && echo 1 >${data}/worker-secret`]);
+    await run();
+    const kept = await run("--uninstall");
+    expect(kept.stdout).toBe(
+      `Removed modelrelay from ${HOME}/.local/bin\n` +
+        `Kept settings and data in ${data}; to remove them too: rm -rf '${data}'\n`,
+    );
+    expect(readFileSync(join(data, "worker-secret"), "utf8")).toBe("1\n");
+    await run();
+    const removed = await run("--uninstall", "--purge");
+    expect(removed.stdout).toEndWith(`Removed ${data}\n`);
+    expect(namesIn(HOME)).toEqual([".local/", ".local/share/"]);
+  });
+
+  test("leaves what others put there", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, [], server.env);
+    symlinkSync("/bin/true", join(machine.bin, "modelrelay-of-mine"));
+    await machine.install(releases.script, ["--uninstall"]);
+    expect(namesIn(machine.bin)).toEqual(["modelrelay-of-mine"]);
+  });
+
+  test("says where it looked if nothing is there, and where there is one", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    const none = await machine.install(releases.script, ["--uninstall"]);
+    expect({ stderr: none.stderr, code: none.code }).toEqual({
+      stderr: `install.sh: Cannot find modelrelay in ${machine.bin}\n  Say where it is: --uninstall --prefix DIR\n`,
+      code: 1,
+    });
+    const elsewhere = join(machine.dir, "elsewhere/bin");
+    mkdirSync(elsewhere, { recursive: true });
+    symlinkSync("/bin/true", join(elsewhere, "modelrelay"));
+    const other = await machine.install(releases.script, ["--uninstall"], {
+      PATH: `${machine.tools}:${elsewhere}`,
+    });
+    expect(other.stderr).toContain(`--uninstall --prefix ${machine.dir}/elsewhere\n`);
+  });
+});
