@@ -182,6 +182,15 @@ export const serveOptions = defineOptions({
     help: "Time that running requests get to finish when the relay is stopped",
     schema: duration,
   },
+  handoverTimeoutMs: {
+    flag: "handover-timeout",
+    env: "MODELRELAY_HANDOVER_TIMEOUT",
+    default: "1h",
+    hint: "DURATION",
+    reload: true,
+    help: "Time that running requests get to finish when another process takes the relay's place",
+    schema: duration,
+  },
   usageRetentionMs: {
     flag: "usage-retention",
     env: "MODELRELAY_USAGE_RETENTION",

@@ -9,7 +9,7 @@ import { KeyRing } from "../server/keys/key-ring.ts";
 import type { UsedTokens } from "../server/limits/request-limits.ts";
 import type { StoreHealth } from "../server/store/store-health.ts";
 import { openStore, type Store } from "../server/store/store.ts";
-import { startUsage, type Usage } from "../server/usage/index.ts";
+import { startUsage, type HeirsUsage } from "../server/usage/index.ts";
 import type { ServeConfig } from "./serve-options.ts";
 
 /** What a relay keeps: its database, the keys in it, and what was used. */
@@ -18,14 +18,17 @@ export interface ServeState extends AsyncDisposable {
   ring: KeyRing;
   storeHealth: () => StoreHealth;
   usedTokens: UsedTokens;
-  usage: Usage;
+  usage: HeirsUsage;
   /** Absent where prompts and answers are not to be kept. */
   bodies: Bodies | undefined;
   adminRoutes: readonly AdminRoute[];
 }
 
-/** @throws {StoreError} if waiting for the database will not help */
-export async function openState(config: ServeConfig, log: Log): Promise<ServeState> {
+/**
+ * @param generation how many processes took the place of another before this one did
+ * @throws {StoreError} if waiting for the database will not help
+ */
+export async function openState(config: ServeConfig, log: Log, generation: number): Promise<ServeState> {
   const { dataDir, databaseUrl: url, keyCacheTtlMs: cacheTtlMs } = config;
   const store = await openStore({ dataDir, url }, { clock: systemClock, log });
   const ring = await KeyRing.open(store, { clock: systemClock, log, cacheTtlMs });
@@ -35,6 +38,7 @@ export async function openState(config: ServeConfig, log: Log): Promise<ServeSta
     keepMs: config.usageRetentionMs,
     clock: systemClock,
     log,
+    generation,
   });
   const bodies = config.logBodies ? startBodies(config, store, log) : undefined;
   const { logBodiesRetentionMs: keepMs } = config;

@@ -1,9 +1,8 @@
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { findServiceManager, waitsFor } from "../base/service-manager.ts";
-import type { OwnLimits } from "../server/limits/request-limits.ts";
-import type { Relay } from "../server/relay.ts";
+import { findServiceManager, waitsFor, type ServiceManager } from "../base/service-manager.ts";
+import type { RunningRelay } from "../server/index.ts";
 import { readCertificate } from "../tls/certificate.ts";
 import type { Identity } from "../tls/source.ts";
 import { createAdjustableLog, type AdjustableLog } from "./adjustable-log.ts";
@@ -13,9 +12,11 @@ import { localUrl, writeRelayFile } from "./relay-file.ts";
 import { showDrain } from "./progress.ts";
 import { checkServe, isPublic, serveOptions, type ServeConfig } from "./serve-options.ts";
 import { secretsOf, tellHow, type Secrets } from "./serve-secrets.ts";
+import { Handover } from "./serve-handover.ts";
 import { openState, type ServeState } from "./serve-state.ts";
 import { stopRequested } from "./signals.ts";
 import { reportStrayErrors } from "./stray-errors.ts";
+import { findSuccession, type Succession } from "./succession.ts";
 import { tlsModeOf, type TlsMode } from "./tls-options.ts";
 import { tracingOf } from "./trace-options.ts";
 
@@ -34,15 +35,14 @@ interface Start {
   reachable: (url: string) => void;
   /** Called with what the relay does now, in words. */
   tell: (status: string) => void;
+  /** The place that this process is to take; absent for none. */
+  succession: Succession | undefined;
 }
 
-/** The part of a relay that the command needs, however it is reached. */
-interface Started {
-  reload(changed: Partial<ServeConfig> & { limits: OwnLimits }): void;
+/** The relay, and what is there with TLS alone. */
+interface Started extends RunningRelay {
   /** Looks for other certificates at once. */
   reloadCertificates(): void;
-  drain(): Promise<void>;
-  readonly relay: Relay;
 }
 
 /** The metrics name models and workers, which on an address of this machine is no secret. */
@@ -51,7 +51,7 @@ function opensMetrics(config: ServeConfig): boolean {
 }
 
 async function startPlain(
-  { config, secrets, log, terminal, reachable, tell }: Start,
+  { config, secrets, log, terminal, reachable, tell, succession }: Start,
   state: ServeState,
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
@@ -63,18 +63,18 @@ async function startPlain(
       openMetrics: opensMetrics(config),
       tracing: tracingOf(config),
     },
-    { clock: systemClock, log, ...state },
+    { clock: systemClock, log, ...state, heritage: succession?.heritage },
   );
   log.info("The relay listens", { url: relay.url });
   tell(`Listens on ${relay.url}`);
   reachable(relay.url);
-  tellHow(relay.url, secrets, terminal);
+  if (succession === undefined) tellHow(relay.url, secrets, terminal);
   return { ...relay, reloadCertificates() {} };
 }
 
 async function startTls(
   mode: TlsMode,
-  { config, secrets, log, terminal, reachable, tell }: Start,
+  { config, secrets, log, terminal, reachable, tell, succession }: Start,
   listen: ServeConfig["listen"] | undefined,
   state: ServeState,
 ): Promise<Started> {
@@ -90,7 +90,7 @@ async function startTls(
     // A plain port needs no certificate, and comes first.
     if (listen === undefined) reachable(localUrl("https", config.httpsPort.host, httpsPort));
     const pin = mode === "self-signed" ? readCertificate(identities[0]?.chainPem ?? "").pin : undefined;
-    tellHow(url, secrets, terminal, pin);
+    if (succession === undefined) tellHow(url, secrets, terminal, pin);
   }
   const relay = await startTlsRelay(
     {
@@ -102,7 +102,7 @@ async function startTls(
       tracing: tracingOf(config),
     },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
-    { clock: systemClock, log, ...state },
+    { clock: systemClock, log, ...state, heritage: succession?.heritage },
   );
   if (relay.plainUrl !== undefined) {
     log.info("The relay listens", { url: relay.plainUrl });
@@ -167,31 +167,48 @@ async function runServe(
     status = text;
     manager.status(text);
   };
-  const parts = { config, secrets, log, terminal, reachable, tell };
+  const succession = await findSuccession(terminal.env);
+  const parts = { config, secrets, log, terminal, reachable, tell, succession };
   let state: ServeState | undefined;
   const start = async (): Promise<Started> => {
-    state = await openState(config, log);
+    state = await openState(config, log, succession?.generation ?? 0);
     return mode === undefined ? startPlain(parts, state) : startTls(mode, parts, listen, state);
   };
   const starting = start();
+  const show = async (finished: Promise<void>, timeoutMs: number): Promise<void> => {
+    const { relay: shown } = await starting;
+    const running = (): number => shown.core.requestCount;
+    const { logFormat } = config;
+    await showDrain(finished, { clock: systemClock, log, logFormat, env: terminal.env, running, timeoutMs });
+  };
+  const handover = new Handover({
+    clock: systemClock,
+    log,
+    manager,
+    succession,
+    status: () => status,
+    show: (finished) => show(finished, used.handoverTimeoutMs),
+    timeoutMs: () => used.handoverTimeoutMs,
+  });
   // Whoever reads that the relay listens may send a signal at once.
   const ended = stopRequested({
     async onFirst(signal) {
       log.info("Finishing what runs; a second signal ends at once", { signal });
       manager.stopping("Finishes what runs", used.drainTimeoutMs + CLOSING_MS);
+      handover.abandon();
       const started = await starting;
-      const running = (): number => started.relay.core.requestCount;
-      const shown = { clock: systemClock, log, logFormat: config.logFormat, env: terminal.env, running };
-      await showDrain(started.drain(), { ...shown, timeoutMs: used.drainTimeoutMs });
+      await show(started.drain(), used.drainTimeoutMs);
     },
     onReload() {
-      if (relay !== undefined) used = reload(relay, used, log, reread);
+      if (relay !== undefined && !handover.isUnderWay) used = reload(relay, used, log, reread);
     },
+    onHandOver: async () => handover.begin(await starting),
   });
   let code = 0;
   try {
     relay = await starting;
-    manager.ready(status);
+    if (succession === undefined) manager.ready(status);
+    else takePlace(succession, state, manager, status);
     code = await ended;
     return code;
   } finally {
@@ -200,6 +217,18 @@ async function runServe(
     if (code === 0) await state?.[Symbol.asyncDispose]();
     manager.close();
   }
+}
+
+/** Everything new comes here from now on, and what the process before this one leaves when it has ended. */
+function takePlace(
+  succession: Succession,
+  state: ServeState | undefined,
+  manager: ServiceManager,
+  status: string,
+): void {
+  manager.tookOver(status);
+  succession.ready();
+  void succession.ended.then(() => state?.usage.inherit());
 }
 
 export const serveCommand: Command<ServeTable> = {

@@ -1,11 +1,12 @@
 import { EXIT } from "./failure.ts";
 
 type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
+type HeardSignal = StopSignal | "SIGUSR2";
 
 /** The part of `process` that signals come from. */
 export interface SignalSource {
-  on(signal: StopSignal, listener: () => void): unknown;
-  off(signal: StopSignal, listener: () => void): unknown;
+  on(signal: HeardSignal, listener: () => void): unknown;
+  off(signal: HeardSignal, listener: () => void): unknown;
 }
 
 export interface StopHandlers {
@@ -15,6 +16,12 @@ export interface StopHandlers {
   onSecond?(signal: StopSignal): void;
   /** SIGHUP. Without it a hang-up stops the command as SIGTERM does, since it would kill it anyway. */
   onReload?(): void;
+  /**
+   * SIGUSR2: let another process take this one's place. Without it the signal kills, as it does anyway.
+   *
+   * @returns whether one has, and nothing is left to do here: the command ends
+   */
+  onHandOver?(): Promise<boolean>;
 }
 
 /**
@@ -39,13 +46,20 @@ export function stopRequested(handlers: StopHandlers, source: SignalSource = pro
     if (handlers.onReload === undefined) stop("SIGHUP");
     else if (!stopping) handlers.onReload();
   };
+  const onHandOver = (): void => {
+    if (stopping) return;
+    handlers.onHandOver?.().then((isDone) => (isDone ? resolve(0) : undefined), reject);
+  };
+  const handsOver = handlers.onHandOver !== undefined && process.platform !== "win32";
   source.on("SIGINT", onInterrupt);
   source.on("SIGTERM", onTerminate);
+  if (handsOver) source.on("SIGUSR2", onHandOver);
   // On Windows it means that the console window closes, and nothing can be done in that time.
   if (process.platform !== "win32") source.on("SIGHUP", onHangUp);
   return promise.finally(() => {
     source.off("SIGINT", onInterrupt);
     source.off("SIGTERM", onTerminate);
     source.off("SIGHUP", onHangUp);
+    if (handsOver) source.off("SIGUSR2", onHandOver);
   });
 }

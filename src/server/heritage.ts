@@ -1,4 +1,8 @@
+import { platform } from "node:process";
 import type { ListenAddress } from "./config.ts";
+
+/** Whether a port can pass from one process to another while both listen on it. */
+export const CAN_HAND_OVER = platform === "linux";
 
 /** Ports on which a relay listens, by what they are for. */
 export interface Ports {

@@ -116,7 +116,8 @@ export function runBehind(doors: readonly Door[], household: Household, clock: C
 
   /** Looks now and then, until it is so or the relay is stopped. */
   async function until(isSo: () => boolean): Promise<void> {
-    while (drained === undefined && !isSo()) {
+    for (;;) {
+      if (drained !== undefined || isSo()) return;
       const { promise, resolve } = Promise.withResolvers<void>();
       clock.after(LOOK_MS, resolve);
       await promise;

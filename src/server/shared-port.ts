@@ -1,10 +1,6 @@
-import { platform } from "node:process";
+import { CAN_HAND_OVER, type Place } from "./heritage.ts";
 import { listen, type Listener, type ListenerHandlers, type ListenOptions } from "./listener.ts";
-import type { Place } from "./heritage.ts";
 import { steerToNewest } from "./port-steering.ts";
-
-/** Whether a port can pass from one process to another while both listen on it. */
-export const CAN_HAND_OVER = platform === "linux";
 
 /**
  * Opens a plain port that another process of this user can take over.

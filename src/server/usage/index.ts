@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { AdminRoute } from "../admin/admin-desk.ts";
@@ -6,6 +5,7 @@ import { Rate } from "../limits/rate.ts";
 import type { RecordSink, RequestRecord } from "../request-record.ts";
 import { Retention } from "../retention.ts";
 import { RequestFeed } from "./request-feed.ts";
+import { leftSpools, passSpool, spoolFile } from "./spool-files.ts";
 import { usageRoutes } from "./usage-routes.ts";
 import { usageRow } from "./usage-row.ts";
 import { UsageSpool } from "./usage-spool.ts";
@@ -21,8 +21,7 @@ const PAGE_ROWS = 500;
  */
 const NOBODYS_PER_MINUTE = 60;
 
-/** Of rows that wait for the database, in the data directory. */
-export const SPOOL_FILE = "usage-spool.jsonl";
+export { SPOOL_FILE } from "./spool-files.ts";
 
 export interface UsageParts {
   store: UsageStore;
@@ -32,6 +31,8 @@ export interface UsageParts {
   clock: Clock;
   log: Log;
   random?: () => number;
+  /** How many processes took the place of another before this one did; 0 for one that took nobody's. */
+  generation?: number;
 }
 
 /** The record that is kept of each request. */
@@ -45,9 +46,15 @@ export interface Usage {
   close(): Promise<void>;
 }
 
-export async function startUsage(parts: UsageParts): Promise<Usage> {
-  const { store, dataDir, keepMs, clock, log, random = Math.random } = parts;
-  const spool = new UsageSpool(join(dataDir, SPOOL_FILE));
+/** The same of a process that may have taken another's place. */
+export interface HeirsUsage extends Usage {
+  /** Takes over what the process before this one could not store; to be called when that has ended. */
+  inherit(): Promise<void>;
+}
+
+export async function startUsage(parts: UsageParts): Promise<HeirsUsage> {
+  const { store, dataDir, keepMs, clock, log, random = Math.random, generation = 0 } = parts;
+  const spool = new UsageSpool(spoolFile(dataDir, generation));
   const writer = new UsageWriter({ store, spool, clock, log, random });
   const removePage = async (before: number) => {
     const removed = await store.removeUsage(before, PAGE_ROWS);
@@ -64,7 +71,10 @@ export async function startUsage(parts: UsageParts): Promise<Usage> {
     nobodys.take(1, now);
     return true;
   };
+  const take = (path: string) => passSpool(path, (left) => writer.adopt(left), log);
   await writer.start();
+  // Where nobody went before, nobody writes to these any more.
+  if (generation === 0) for (const path of leftSpools(dataDir)) await take(path);
   return {
     ended(record) {
       const kept = isKept(record);
@@ -76,6 +86,9 @@ export async function startUsage(parts: UsageParts): Promise<Usage> {
     routes: usageRoutes({ store, feed, clock }),
     backlog: () => writer.backlog(),
     warnings: () => writer.warnings(),
+    inherit: async () => {
+      if (generation > 0) await take(spoolFile(dataDir, generation - 1));
+    },
     async close() {
       retention.stop();
       await writer.close();

@@ -83,6 +83,17 @@ export class UsageWriter {
     else this.#gathering ??= this.#parts.clock.after(GATHER_MS, () => this.#flush());
   }
 
+  /** Takes the rows of another process's file into its own. @throws if they cannot be read */
+  async adopt(left: UsageSpool): Promise<void> {
+    for (;;) {
+      const page = await left.next();
+      if (left.waiting === 0) return;
+      if (page.rows.length > 0 && !(await this.#spool(page.rows)))
+        this.#gathering ??= this.#parts.clock.after(HOLD_MS, () => this.#flush());
+      await left.stored(page.end);
+    }
+  }
+
   /** Bytes of rows that wait in the file, and rows that nothing took. */
   backlog(): UsageBacklog {
     return { bytes: this.#parts.spool.waiting, lost: this.#lostInAll };

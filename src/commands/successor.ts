@@ -1,0 +1,92 @@
+import type { Clock } from "../base/clock.ts";
+import { messageOf, Problem } from "../base/errors.ts";
+import {
+  kindOf,
+  SUCCESSOR_ENV,
+  type FromSuccessor,
+  type HeritageMessage,
+  type ToSuccessor,
+} from "./handover-messages.ts";
+
+/** The process that has taken the place of this one. */
+export interface Successor {
+  readonly pid: number;
+  /** Nothing listens here any more. */
+  released(): void;
+}
+
+export interface SuccessorParts {
+  clock: Clock;
+  /** What it has to know. */
+  heritage: Omit<HeritageMessage, "kind">;
+  /** Gives it up while it starts. */
+  signal: AbortSignal;
+  /** It has ended after it had taken over, as long as this process is there to see it. */
+  ended: (how: string) => void;
+}
+
+/** Time to open the database and the ports. */
+const READY_MS = 30_000;
+
+/**
+ * Starts the executable that lies where this one was started from, with the same arguments and environment,
+ * and waits until everything new goes to it.
+ *
+ * @throws {Problem} if it does not come that far; it has been ended then
+ */
+export async function startSuccessor({ clock, heritage, signal, ended }: SuccessorParts): Promise<Successor> {
+  const ready = Promise.withResolvers<void>();
+  let isReady = false;
+  const child = Bun.spawn(ownCommand(), {
+    env: { ...process.env, [SUCCESSOR_ENV]: "1" },
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+    serialization: "json",
+    ipc(message: FromSuccessor) {
+      const kind = kindOf(message);
+      if (kind === "hello") tell({ kind: "heritage", ...heritage });
+      else if (kind === "ready") ready.resolve();
+    },
+    onExit(_, code, signalCode) {
+      const how = code === null ? `was ended by signal ${signalCode ?? "?"}` : `ended with exit code ${code}`;
+      if (isReady) ended(how);
+      else ready.reject(new Error(`it ${how} before it served`));
+    },
+  });
+  const tell = (message: ToSuccessor): void => {
+    try {
+      child.send(message);
+    } catch {
+      // It has ended, which `onExit` tells.
+    }
+  };
+  const abandon = (): void => ready.reject(new Error("this one is to stop"));
+  const limit = clock.after(READY_MS, () =>
+    ready.reject(new Error(`it did not serve within ${READY_MS / 1_000} s`)),
+  );
+  signal.addEventListener("abort", abandon);
+  if (signal.aborted) abandon();
+  try {
+    await ready.promise;
+    isReady = true;
+  } catch (cause) {
+    child.kill("SIGKILL");
+    await child.exited;
+    throw new Problem(`Cannot hand over to another process: ${messageOf(cause)}`, {
+      action: "Look at what it said above; this process goes on as if nothing had happened",
+      cause,
+    });
+  } finally {
+    limit.cancel();
+    signal.removeEventListener("abort", abandon);
+  }
+  return { pid: child.pid, released: () => tell({ kind: "released" }) };
+}
+
+/** How this process was started. A compiled executable has its script inside, and names it without a real path. */
+function ownCommand(): string[] {
+  const [, script = "", ...args] = process.argv;
+  const isCompiled = /^(\/\$bunfs\/|B:[/\\]~BUN)/.test(script);
+  return isCompiled ? [process.execPath, ...args] : [process.execPath, script, ...args];
+}
