@@ -8,12 +8,13 @@ import { listCommand, showCommand } from "./keys-list.ts";
 import { revokeKeyCommand } from "./keys-revoke.ts";
 import { updateCommand as updateKeyCommand } from "./keys-update.ts";
 import { serveCommand } from "./serve.ts";
+import { statusCommand } from "./status.ts";
 import { checkCommand } from "./tls-check.ts";
 import { importCommand } from "./tls-import.ts";
 import { issueCommand, renewCommand } from "./tls-issue.ts";
 import { caddyCommand, haproxyCommand, nginxCommand } from "./tls-proxy.ts";
 import { revokeCommand } from "./tls-revoke.ts";
-import { statusCommand } from "./tls-status.ts";
+import { statusCommand as tlsStatusCommand } from "./tls-status.ts";
 import { updateCommand } from "./update.ts";
 import { usageCommand } from "./usage.ts";
 import { workerCommand } from "./worker.ts";
@@ -24,6 +25,7 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   serveCommand,
   workerCommand,
   demoCommand,
+  statusCommand,
   doctorCommand,
   usageCommand,
   updateCommand,
@@ -37,7 +39,7 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   revokeSecretCommand,
   issueCommand,
   renewCommand,
-  statusCommand,
+  tlsStatusCommand,
   checkCommand,
   importCommand,
   revokeCommand,

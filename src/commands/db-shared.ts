@@ -2,11 +2,11 @@ import { systemClock } from "../base/clock.ts";
 import { openStore, type Store } from "../server/store/store.ts";
 import { databaseUrlOption } from "./database-options.ts";
 import { defineOptions, type Config } from "./options.ts";
-import { configOption, dataDirOption } from "./shared-options.ts";
+import { configOption, relayDataDirOption } from "./shared-options.ts";
 
 /** What every command on the database of a relay takes. */
 export const databaseOptions = defineOptions({
-  dataDir: { ...dataDirOption, help: "The relay's data directory" },
+  dataDir: relayDataDirOption,
   databaseUrl: databaseUrlOption,
   config: { ...configOption("serve"), help: "TOML file whose table [serve] gives the same settings" },
 });

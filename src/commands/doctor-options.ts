@@ -1,6 +1,6 @@
 import { defineOptions, type OptionSpec } from "./options.ts";
 import { serveOptions } from "./serve-options.ts";
-import { configOption, jsonOption } from "./shared-options.ts";
+import { configOption, jsonOption, relayDataDirOption } from "./shared-options.ts";
 import { oneOf } from "./value-kinds.ts";
 import { workerOptions } from "./worker-options.ts";
 
@@ -24,7 +24,7 @@ export const doctorOptions = defineOptions({
     flag: "config",
     help: "TOML file with the settings under [serve] and [worker]",
   },
-  dataDir: serveOptions.dataDir,
+  dataDir: relayDataDirOption,
   listen: serveOptions.listen,
   tls: serveOptions.tls,
   domain: serveOptions.domain,

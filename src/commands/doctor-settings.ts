@@ -5,6 +5,9 @@ import type { Command } from "./command.ts";
 import { settingsOf, type OptionTable, type Surroundings } from "./options.ts";
 import { readConfig, type Reading } from "./read-config.ts";
 
+/** A command, as far as its settings go. */
+export type End<T extends OptionTable> = Pick<Command<T>, "name" | "options" | "check">;
+
 export interface EndSettings<T extends OptionTable> {
   /** As the command would take them, without what is wrong among them. */
   reading: Reading<T>;
@@ -17,11 +20,13 @@ export interface EndSettings<T extends OptionTable> {
  * alone, the config file as a whole.
  *
  * @param args flags of the command
+ * @param how words that begin the sentence on where the settings come from
  */
 export function readEnd<T extends OptionTable>(
-  end: Command<T>,
+  end: End<T>,
   args: readonly string[],
   around: Surroundings,
+  how = "",
 ): EndSettings<T> {
   const { name, options } = end;
   const mistakes: unknown[] = [];
@@ -47,14 +52,14 @@ export function readEnd<T extends OptionTable>(
       mistakes.push(error);
     }
     const outcomes = mistakes.map((mistake) => wrong(name, mistake));
-    return { reading, outcomes: outcomes.length > 0 ? outcomes : [told(name, reading)] };
+    return { reading, outcomes: outcomes.length > 0 ? outcomes : [told(name, reading, how)] };
   }
   throw mistakes[0];
 }
 
 /** The environment less the variables that cannot be read, each of which is a mistake of its own. */
 function withoutWrong<T extends OptionTable>(
-  { name, options }: Command<T>,
+  { name, options }: End<T>,
   around: Surroundings,
   mistakes: unknown[],
 ): Surroundings["env"] {
@@ -81,7 +86,7 @@ function wrong(name: string, error: unknown): Outcome {
   };
 }
 
-function told<T extends OptionTable>(name: string, { origins }: Reading<T>): Outcome {
+function told<T extends OptionTable>(name: string, { origins }: Reading<T>, how: string): Outcome {
   const all = Object.values<string>(origins);
   const flags = all.filter((origin) => origin.includes("flag --")).length;
   const variables = all.filter((origin) => origin.includes("environment variable ")).length;
@@ -95,7 +100,7 @@ function told<T extends OptionTable>(name: string, { origins }: Reading<T>): Out
   return {
     target: name,
     ok: true,
-    details: parts.length === 0 ? "all by default" : `${parts.join(", ")}, the rest by default`,
+    details: `${how}${parts.length === 0 ? "all by default" : `${parts.join(", ")}, the rest by default`}`,
   };
 }
 

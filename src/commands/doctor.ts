@@ -15,13 +15,14 @@ import { checkLine } from "./check-line.ts";
 import { commandNode, surroundings, type Command, type RunContext, type Terminal } from "./command.ts";
 import { doctorOptions, type EndName } from "./doctor-options.ts";
 import { askRelay } from "./doctor-relays.ts";
-import { fileWithSecrets, isSet, readEnd, type EndSettings } from "./doctor-settings.ts";
+import { startOf } from "./doctor-running.ts";
+import { fileWithSecrets, isSet, readEnd, type End, type EndSettings } from "./doctor-settings.ts";
 import { EXIT } from "./failure.ts";
-import { settingsOf, type OptionTable } from "./options.ts";
+import { settingsOf, type OptionTable, type Surroundings } from "./options.ts";
 import { namedRelay } from "./relay-call.ts";
 import { localUrl, readRelayFile, type RelayFile } from "./relay-file.ts";
-import { serveCommand } from "./serve.ts";
-import { serveOptions, type ServeConfig } from "./serve-options.ts";
+import { relayDataDirOption } from "./shared-options.ts";
+import { checkServe, serveOptions, type ServeConfig } from "./serve-options.ts";
 import { directoryOf, tlsModeOf } from "./tls-options.ts";
 import { leadsHere } from "./value-kinds.ts";
 import { workerCommand } from "./worker.ts";
@@ -120,6 +121,29 @@ function dialledBy({ reading: { config, origins } }: WorkerSettings): NonNullabl
   };
 }
 
+/** `serve` as it would run here, or does: the service's relay is found by who may look into its directory. */
+const relayEnd: End<typeof serveOptions> = {
+  name: "serve",
+  options: { ...serveOptions, dataDir: { ...serveOptions.dataDir, default: relayDataDirOption.default } },
+  check: checkServe,
+};
+
+/** The settings of the relay that runs, else those that one would be started with. */
+function readServe(
+  flags: readonly string[],
+  around: Surroundings,
+): { serve: ServeSettings; running: RelayFile | undefined } {
+  const serve = readEnd(relayEnd, flags, around);
+  const running = readRelayFile(serve.reading.config.dataDir);
+  const start = running && startOf(running.pid, "serve", serveOptions);
+  if (start === undefined) return { serve, running };
+  const nameOf = (flag: string): string => flag.slice(0, flag.indexOf("="));
+  const given = new Set(flags.map(nameOf));
+  const merged = [...start.args.filter((arg) => !given.has(nameOf(arg))), ...flags];
+  const how = "as the relay that runs was started: ";
+  return { serve: readEnd(relayEnd, merged, { ...around, env: start.env }, how), running };
+}
+
 function machineOf(terminal: Terminal): Machine {
   return {
     clock: systemClock,
@@ -136,9 +160,8 @@ async function runDoctor(
   { terminal, args }: RunContext<typeof doctorOptions>,
 ): Promise<number> {
   const around = surroundings(terminal.env);
-  const serve = readEnd(serveCommand, flagsOf(args, serveOptions), around);
+  const { serve, running } = readServe(flagsOf(args, serveOptions), around);
   const worker = readEnd(workerCommand, flagsOf(args, workerOptions), around);
-  const running = readRelayFile(serve.reading.config.dataDir);
   const ends = endsOf(end, serve, worker, running);
   const used = [...(ends.serve ? [serve] : []), ...(ends.worker ? [worker] : [])];
   const { tlsKey } = serve.reading.config;

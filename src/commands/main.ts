@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   serve: () => import("./serve.ts"),
   worker: () => import("./worker.ts"),
   demo: () => import("./demo.ts"),
+  status: () => import("./status.ts"),
   doctor: () => import("./doctor.ts"),
   usage: () => import("./usage.ts"),
   update: () => import("./update.ts"),

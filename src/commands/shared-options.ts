@@ -1,5 +1,5 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
-import { defaultDataDir } from "./data-dir.ts";
+import { defaultDataDir, relayDataDir } from "./data-dir.ts";
 import type { OptionSpec } from "./options.ts";
 import { oneOf, onOff, path } from "./value-kinds.ts";
 
@@ -28,6 +28,15 @@ export const dataDirOption = {
   hint: "DIR",
   help: "Directory for all that the relay keeps",
   schema: path,
+} as const satisfies OptionSpec;
+
+/** For commands that look after a relay. */
+export const relayDataDirOption = {
+  ...dataDirOption,
+  // As a function of its own, since it takes a second argument.
+  default: (around) => relayDataDir(around),
+  defaultText: "the platform's place, or /var/lib/modelrelay where the service's relay is",
+  help: "The relay's data directory",
 } as const satisfies OptionSpec;
 
 export const jsonOption = {

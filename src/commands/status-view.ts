@@ -1,0 +1,197 @@
+import { messageOf, Problem } from "../base/errors.ts";
+import type { UsageView } from "../server/usage/usage-routes.ts";
+import { refusedByRelay } from "./operator.ts";
+import { callRelay, type RelayAddress, type RelayReply } from "./relay-call.ts";
+
+/** One worker, as `GET /health` and `GET /admin/workers` have it. */
+export interface WorkerView {
+  id: string;
+  name: string;
+  provider: string;
+  models: string[];
+  in_flight: number;
+  /** Requests at its backend that are not this relay's count as well. */
+  load: number;
+  max_concurrent: number;
+  is_draining: boolean;
+  is_resting: boolean;
+  is_suspended: boolean;
+  /** Only where the admin token is shown. */
+  address?: string | null;
+  connected_secs?: number | null;
+}
+
+export interface CertificateView {
+  subject: string;
+  names: string[];
+  issuer: string | null;
+  not_after: string | null;
+  ordering: boolean;
+  renew_at: string | null;
+  next_try_at: string | null;
+  last_error: { message: string; action?: string } | null;
+}
+
+/** Of the last minute. */
+export interface RatesView {
+  requests_per_sec: number;
+  failed: number;
+  prompt_tokens_per_sec: number;
+  completion_tokens_per_sec: number;
+}
+
+export interface ModelView {
+  name: string;
+  /** Connected workers that offer it. */
+  workers: number;
+  /** `null` where they are not known. */
+  rates: RatesView | null;
+}
+
+/** What `modelrelay status --json` prints. */
+export interface StatusView {
+  /** ISO 8601. */
+  at: string;
+  relay: string;
+  version: string;
+  uptime_secs: number;
+  ready: boolean;
+  /** Why it is not ready. */
+  reasons: string[];
+  warnings: string[];
+  requests_in_flight: number;
+  queue_depth: number;
+  queued_by_priority: Record<string, number>;
+  bytes_held: number;
+  /** Of requests that ended within the last minute; `null` without the admin token or the database. */
+  rates: RatesView | null;
+  workers: WorkerView[];
+  models: ModelView[];
+  certificates: CertificateView[];
+  /** Why some of it is missing. */
+  notes: string[];
+}
+
+const WINDOW_SECS = 60;
+/** As people count: 9 before 10. */
+const { compare } = new Intl.Collator("en", { numeric: true });
+
+/** How a relay is looked at. */
+export interface Looking {
+  relay: RelayAddress;
+  token: string | undefined;
+  /** Somebody gave it: that it is wrong must not pass for a relay that tells little. */
+  isGiven: boolean;
+  timeoutMs: number;
+}
+
+/** @throws {Problem} if the relay cannot be reached, is none, or refuses the token that was given */
+export async function lookAtRelay(looking: Looking, wallMs: number): Promise<StatusView> {
+  const { relay, timeoutMs } = looking;
+  const [health, readiness] = await Promise.all([
+    callRelay(relay, "/health", { timeoutMs }),
+    callRelay(relay, "/readyz", { timeoutMs }),
+  ]);
+  const told = objectIn(health);
+  if (typeof told["version"] !== "string" || !Array.isArray(told["workers"])) {
+    throw new Problem(`Cannot tell how the relay at ${relay.url} is: what answers there is no modelrelay`, {
+      action: "Name the relay's address with --url, with its port",
+    });
+  }
+  const facts = told as unknown as Omit<StatusView, "certificates"> & { certificates?: CertificateView[] };
+  const { ready, reasons, warnings } = objectIn(readiness) as unknown as Pick<
+    StatusView,
+    "ready" | "reasons" | "warnings"
+  >;
+  const more = await askMore(looking);
+  const workers = more.workers ?? facts.workers;
+  return {
+    at: new Date(wallMs).toISOString(),
+    relay: relay.url,
+    version: facts.version,
+    uptime_secs: facts.uptime_secs,
+    ready,
+    reasons,
+    warnings,
+    requests_in_flight: facts.requests_in_flight,
+    queue_depth: facts.queue_depth,
+    queued_by_priority: facts.queued_by_priority,
+    bytes_held: facts.bytes_held,
+    rates: more.usage === undefined ? null : ratesOf(more.usage.total),
+    workers: workers.toSorted((a, b) => compare(a.name, b.name) || compare(a.id, b.id)),
+    models: modelsOf(workers, more.usage),
+    certificates: facts.certificates ?? [],
+    notes: more.notes,
+  };
+}
+
+interface More {
+  workers?: WorkerView[];
+  usage?: UsageView;
+  notes: string[];
+}
+
+/** What only operators are told. */
+async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<More> {
+  if (token === undefined)
+    return { notes: ["rates are told to whoever shows the admin token: --admin-token-file"] };
+  const call = { token, timeoutMs };
+  const [workers, usage] = await Promise.all([
+    callRelay(relay, "/admin/workers", call),
+    callRelay(relay, `/admin/usage?by=model&since=${WINDOW_SECS}s`, call),
+  ]);
+  const refused = [workers, usage].find(({ status }) => status !== 200);
+  if (refused !== undefined && isGiven && refused.status === 401) {
+    throw refusedByRelay(relay.url, refused.status, refused.text);
+  }
+  const notes =
+    refused === undefined
+      ? []
+      : [`no rates: ${messageOf(refusedByRelay(relay.url, refused.status, refused.text))}`];
+  return {
+    ...(workers.status === 200 && {
+      workers: (objectIn(workers) as unknown as { workers: WorkerView[] }).workers,
+    }),
+    ...(usage.status === 200 && { usage: objectIn(usage) as unknown as UsageView }),
+    notes,
+  };
+}
+
+function ratesOf(sum: UsageView["total"]): RatesView {
+  return {
+    requests_per_sec: perSec(sum.requests),
+    failed: sum.failed,
+    prompt_tokens_per_sec: perSec(sum.prompt_tokens),
+    completion_tokens_per_sec: perSec(sum.completion_tokens),
+  };
+}
+
+function perSec(count: number): number {
+  return Math.round((count / WINDOW_SECS) * 100) / 100;
+}
+
+const NONE = { requests: 0, failed: 0, prompt_tokens: 0, completion_tokens: 0 } as UsageView["total"];
+
+/** Those that are offered, and those that were asked for within the last minute. */
+function modelsOf(workers: readonly WorkerView[], usage: UsageView | undefined): ModelView[] {
+  const counts = new Map<string, number>();
+  for (const model of workers.flatMap(({ models }) => models))
+    counts.set(model, (counts.get(model) ?? 0) + 1);
+  const asked = new Map(usage?.usage.map((sum) => [sum.group, sum]));
+  // What was refused before it named a model is in the sum of all.
+  const names = new Set([...counts.keys(), ...asked.keys()].filter((name) => name !== ""));
+  return [...names].toSorted(compare).map((name) => ({
+    name,
+    workers: counts.get(name) ?? 0,
+    rates: usage === undefined ? null : ratesOf(asked.get(name) ?? NONE),
+  }));
+}
+
+function objectIn({ text }: RelayReply): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
