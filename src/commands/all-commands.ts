@@ -1,4 +1,5 @@
 import type { CommandFacts } from "./command.ts";
+import { completionsFacts } from "./completions-options.ts";
 import { backupCommand } from "./db-backup.ts";
 import { checkCommand as databaseCheckCommand } from "./db-check.ts";
 import { demoCommand } from "./demo.ts";
@@ -29,6 +30,7 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   doctorCommand,
   usageCommand,
   updateCommand,
+  completionsFacts,
   createCommand,
   listCommand,
   showCommand,

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   doctor: () => import("./doctor.ts"),
   usage: () => import("./usage.ts"),
   update: () => import("./update.ts"),
+  completions: () => import("./completions.ts"),
 };
 
 /** Commands of several words, by all but the last of them. */

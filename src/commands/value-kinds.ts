@@ -58,9 +58,14 @@ export function integer(min: number, max: number): z.ZodType<number, string> {
 }
 
 export function oneOf<const N extends string>(names: readonly N[]): z.ZodType<N, string> {
-  return textKind(`one of ${names.join(", ")}`, (text) =>
-    names.find((name) => name === text.trim().toLowerCase()),
-  );
+  const accepts = `one of ${names.join(", ")}`;
+  const kind = textKind(accepts, (text) => names.find((name) => name === text.trim().toLowerCase()));
+  return kind.meta({ description: accepts, names });
+}
+
+/** The only texts that a kind made by `oneOf` reads; `undefined` for any other. */
+export function namesOf(schema: z.ZodType): readonly string[] | undefined {
+  return schema.meta()?.["names"] as readonly string[] | undefined;
 }
 
 const SWITCH: Record<string, boolean> = {

@@ -110,6 +110,13 @@ export const PARTS = {
   busybox: program("busybox", "busybox-static"),
   /** Looks for mistakes in shell scripts. */
   shellcheck: program("shellcheck", "shellcheck"),
+  /** Shells whose completions are tried in them. */
+  bash: program("bash", "bash"),
+  zsh: program("zsh", "zsh"),
+  fish: program("fish", "fish"),
+  /** Read manual pages, and find mistakes in them. */
+  man: program("man", "man-db", "groff"),
+  mandoc: program("mandoc", "mandoc"),
   /** Keeps keys and usage where several relays share them. */
   postgres: postgresServer(),
   /** Reverse proxy. */
