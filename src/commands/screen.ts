@@ -11,6 +11,11 @@ export interface Screen {
 /** Where a terminal says that it has no size. */
 const USUAL = { columns: 80, rows: 24 };
 
+/** Calls `ended` when nobody reads stdout any more, as after `| head`. */
+export function whenUnread(ended: () => void): void {
+  process.stdout.on("error", ended);
+}
+
 /** @returns `undefined` if stdout is a file or a pipe */
 export function screenOf(env: Readonly<Record<string, string | undefined>>): Screen | undefined {
   const { stdout } = process;

@@ -53,13 +53,10 @@ function headLines(view: StatusView): StyledLine[] {
   const { requests_in_flight: running, queue_depth: queued, rates } = view;
   const state = view.ready ? "ready" : "not ready";
   const facts = [
-    [
-      "relay",
-      `${view.relay}  ${oneLine(view.version, 40)}, ${state}, up ${formatDuration(view.uptime_secs * 1_000)}`,
-    ],
+    ["relay", `${view.relay}  ${oneLine(view.version, 40)}, ${state}, up ${secondsText(view.uptime_secs)}`],
     [
       "requests",
-      `${running} running, ${queuedText(queued, view.queued_by_priority)}, ${formatBytes(view.bytes_held)} held`,
+      `${running} running, ${queuedText(queued, view.queued_by_priority)}, ${formatBytes(view.bytes_held)} of bodies held`,
     ],
     ...(rates === null ? [] : [["last minute", ratesText(rates)]]),
   ];
@@ -128,7 +125,12 @@ function stateOf(worker: WorkerView): string {
 }
 
 function connectedText({ connected_secs: secs }: WorkerView): string {
-  return secs === undefined || secs === null ? "-" : formatDuration(secs * 1_000);
+  return secs === undefined || secs === null ? "-" : secondsText(secs);
+}
+
+/** Whole seconds, of which there may be none yet. */
+function secondsText(secs: number): string {
+  return secs === 0 ? "0 s" : formatDuration(secs * 1_000);
 }
 
 function models({ models: all }: StatusView): Section {

@@ -70,9 +70,12 @@ export interface StatusView {
   certificates: CertificateView[];
   /** Why some of it is missing. */
   notes: string[];
+  /** Whether the relay was shown an admin token that it took; `null` if it was shown none. */
+  token_accepted: boolean | null;
 }
 
 const WINDOW_SECS = 60;
+const TOLD_WITH_TOKEN = "rates are told to whoever shows the admin token: --admin-token-file";
 /** As people count: 9 before 10. */
 const { compare } = new Intl.Collator("en", { numeric: true });
 
@@ -85,7 +88,10 @@ export interface Looking {
   timeoutMs: number;
 }
 
-/** @throws {Problem} if the relay cannot be reached, is none, or refuses the token that was given */
+/** The relay takes no such admin token: asking with it again would be taken for guessing. */
+export class TokenRefused extends Problem {}
+
+/** @throws {RelayUnreachable}, {TokenRefused} for a token that was given, {Problem} if what answers is no relay */
 export async function lookAtRelay(looking: Looking, wallMs: number): Promise<StatusView> {
   const { relay, timeoutMs } = looking;
   const [health, readiness] = await Promise.all([
@@ -122,6 +128,7 @@ export async function lookAtRelay(looking: Looking, wallMs: number): Promise<Sta
     models: modelsOf(workers, more.usage),
     certificates: facts.certificates ?? [],
     notes: more.notes,
+    token_accepted: more.tokenAccepted,
   };
 }
 
@@ -129,12 +136,12 @@ interface More {
   workers?: WorkerView[];
   usage?: UsageView;
   notes: string[];
+  tokenAccepted: boolean | null;
 }
 
 /** What only operators are told. */
 async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<More> {
-  if (token === undefined)
-    return { notes: ["rates are told to whoever shows the admin token: --admin-token-file"] };
+  if (token === undefined) return { notes: [TOLD_WITH_TOKEN], tokenAccepted: null };
   const call = { token, timeoutMs };
   const [workers, usage] = await Promise.all([
     callRelay(relay, "/admin/workers", call),
@@ -142,7 +149,8 @@ async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<M
   ]);
   const refused = [workers, usage].find(({ status }) => status !== 200);
   if (refused !== undefined && isGiven && refused.status === 401) {
-    throw refusedByRelay(relay.url, refused.status, refused.text);
+    const { message, action = "" } = refusedByRelay(relay.url, refused.status, refused.text);
+    throw new TokenRefused(message, { action });
   }
   const notes =
     refused === undefined
@@ -154,6 +162,7 @@ async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<M
     }),
     ...(usage.status === 200 && { usage: objectIn(usage) as unknown as UsageView }),
     notes,
+    tokenAccepted: refused?.status !== 401,
   };
 }
 

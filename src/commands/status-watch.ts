@@ -16,14 +16,14 @@ export interface Watching<T> {
   /** The terminal that is drawn on; `undefined` writes one picture after the other. */
   screen: Screen | undefined;
   everyMs: number;
-  /** Never rejects. */
+  /** Whatever it rejects with ends the watching. */
   look: () => Promise<T>;
   draw: (seen: T, room: Room) => StyledLine[];
   /** Aborted when the watching is to end. */
   signal: AbortSignal;
 }
 
-/** Shows what is seen, again and again, until it is told to end. Rejects if nothing can be written any more. */
+/** Shows what is seen, again and again, until it is told to end. */
 export async function watch<T>(watching: Watching<T>): Promise<void> {
   const { screen, terminal, clock, everyMs, look, signal } = watching;
   if (screen !== undefined) await terminal.out(ENTER);

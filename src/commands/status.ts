@@ -5,10 +5,10 @@ import { commandNode, type Command, type Terminal } from "./command.ts";
 import { operatorOptions, tokenOf } from "./operator.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { namedRelay, relayHere, type RelayAddress } from "./relay-call.ts";
-import { screenOf } from "./screen.ts";
+import { screenOf, whenUnread } from "./screen.ts";
 import { stopRequested } from "./signals.ts";
 import { statusLines, type Room, type StyledLine } from "./status-text.ts";
-import { lookAtRelay, type Looking, type StatusView } from "./status-view.ts";
+import { lookAtRelay, TokenRefused, type StatusView } from "./status-view.ts";
 import { text, watch } from "./status-watch.ts";
 import { duration, onOff } from "./value-kinds.ts";
 
@@ -54,15 +54,17 @@ async function findRelay({ url, dataDir: folder }: StatusConfig): Promise<RelayA
   });
 }
 
-async function lookingAt(config: StatusConfig): Promise<Looking> {
+/** @param refused a token that the relay did not take before */
+async function look(
+  config: StatusConfig,
+  refused?: string,
+): Promise<{ view: StatusView; token: string | undefined }> {
   const relay = await findRelay(config);
   const isGiven = config.adminToken !== undefined;
-  return {
-    relay,
-    token: isGiven ? config.adminToken : ownToken(config, relay),
-    isGiven,
-    timeoutMs: TIMEOUT_MS,
-  };
+  const known = isGiven ? config.adminToken : ownToken(config, relay);
+  const token = known === refused ? undefined : known;
+  const looking = { relay, token, isGiven, timeoutMs: TIMEOUT_MS };
+  return { view: await lookAtRelay(looking, systemClock.wall()), token };
 }
 
 /** That of the relay on this machine, which is for no other; without one the relay tells less. */
@@ -73,10 +75,6 @@ function ownToken(config: StatusConfig, { isHere }: RelayAddress): string | unde
   } catch {
     return undefined;
   }
-}
-
-async function look(config: StatusConfig): Promise<StatusView> {
-  return lookAtRelay(await lookingAt(config), systemClock.wall());
 }
 
 /** What one look brought, where a relay that is away is no reason to stop looking. */
@@ -91,14 +89,19 @@ async function runWatch(config: StatusConfig, terminal: Terminal): Promise<numbe
       return watching;
     },
   });
+  // `head` has read enough, and so has whoever closes a window.
+  whenUnread(() => ending.abort());
   let goneSince: number | undefined;
+  let refused: string | undefined;
   const lookOnce = async (): Promise<Seen> => {
     const at = new Date(systemClock.wall()).toISOString();
     try {
-      const view = await look(config);
+      const { view, token } = await look(config, refused);
       goneSince = undefined;
+      if (view.token_accepted === false) refused = token;
       return { at, view };
     } catch (error) {
+      if (error instanceof TokenRefused) throw error;
       goneSince ??= systemClock.now();
       return { at, error: messageOf(error), sinceMs: systemClock.now() - goneSince };
     }
@@ -116,8 +119,7 @@ async function runWatch(config: StatusConfig, terminal: Terminal): Promise<numbe
     },
     signal: ending.signal,
   });
-  // What ends by itself has nowhere to write to any more.
-  return Promise.race([stopped, watching.then(() => stopped)]);
+  return Promise.race([stopped, watching.then(() => 0)]);
 }
 
 function seenLines(seen: Seen, room: Room): StyledLine[] {
@@ -153,7 +155,7 @@ export const statusCommand: Command<typeof statusOptions> = {
   },
   async run(config, { terminal }) {
     if (config.watch) return runWatch(config, terminal);
-    const view = await look(config).catch((error: unknown) => {
+    const { view } = await look(config).catch((error: unknown) => {
       throw withAction(error);
     });
     const screen = screenOf(terminal.env);
