@@ -3,12 +3,13 @@ import type { CommandFacts } from "../src/commands/command.ts";
 import { FILE_TABLES } from "../src/commands/config-file.ts";
 import { defaultText, flagText, helpText } from "../src/commands/help.ts";
 import { settingsOf, type Setting } from "../src/commands/options.ts";
+import packageJson from "../package.json" with { type: "json" };
+import { cliPage } from "./cli-page.ts";
+import { manPage } from "./man-page.ts";
+import { cell, code } from "./markdown.ts";
 
-const PATH = new URL("../docs/settings.md", import.meta.url);
-
-/** Text inside a cell of a Markdown table. */
-const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("*", "\\*");
-const code = (text: string): string => `\`${text.replaceAll("|", "\\|")}\``;
+// bun run docs: writes the pages that are made from the tables of options; with --check, only looks whether
+// they are in line.
 
 function row(setting: Setting): string {
   const { option, env, isFileOfSecret } = setting;
@@ -37,7 +38,7 @@ ${settingsOf(command.options).map(row).join("\n")}
 `;
 }
 
-function page(): string {
+function settingsPage(): string {
   const tables = FILE_TABLES.map((name) => `\`[${name}]\``).join(", ");
   return `<!-- Written by scripts/docs.ts from the tables in src/commands; do not edit by hand. -->
 
@@ -63,13 +64,17 @@ that says where it stands.
 ${ALL_COMMANDS.map(section).join("\n")}`;
 }
 
-const wanted = page();
-if (process.argv.includes("--check")) {
-  const file = Bun.file(PATH);
-  if (!(await file.exists()) || (await file.text()) !== wanted) {
-    console.error("docs/settings.md does not match the tables in src/commands: run `bun scripts/docs.ts`");
+const PAGES: Record<string, string> = {
+  "docs/settings.md": settingsPage(),
+  "docs/cli.md": cliPage(ALL_COMMANDS),
+  "docs/modelrelay.1": manPage(packageJson.version, ALL_COMMANDS),
+};
+
+for (const [path, wanted] of Object.entries(PAGES)) {
+  const file = Bun.file(new URL(`../${path}`, import.meta.url));
+  if (!process.argv.includes("--check")) await Bun.write(file, wanted);
+  else if (!(await file.exists()) || (await file.text()) !== wanted) {
+    console.error(`${path} does not match the tables in src/commands: run \`bun scripts/docs.ts\``);
     process.exitCode = 1;
   }
-} else {
-  await Bun.write(PATH, wanted);
 }
