@@ -1,5 +1,6 @@
 import { Problem } from "../base/errors.ts";
 import { describeNetworkError } from "../base/network-error.ts";
+import { LocalProof, newChallenge } from "../server/local-proof.ts";
 import { readRelayFile, type RelayFile } from "./relay-file.ts";
 import { leadsHere } from "./value-kinds.ts";
 
@@ -75,14 +76,18 @@ export async function callRelay(
 /** The relay that runs on this machine with a data directory, if it answers. */
 export async function relayHere(dataDir: string): Promise<RelayFile | undefined> {
   const running = readRelayFile(dataDir);
-  // A relay that was killed leaves its file, and in a container the next program has its number.
-  return running !== undefined && (await isRelay(running.url)) ? running : undefined;
+  return running !== undefined && (await isThatRelay(running)) ? running : undefined;
 }
 
-async function isRelay(url: string): Promise<boolean> {
+/** A relay that was killed leaves its file, and others may have its number and its port by now. */
+async function isThatRelay({ url, proofKey }: RelayFile): Promise<boolean> {
+  const challenge = newChallenge();
   try {
-    const { status, text } = await callRelay({ url, isHere: true }, "/livez", { timeoutMs: LOOK_TIMEOUT_MS });
-    return status === 200 && (JSON.parse(text) as { status?: unknown }).status === "ok";
+    const { text } = await callRelay({ url, isHere: true }, `/livez?challenge=${challenge}`, {
+      timeoutMs: LOOK_TIMEOUT_MS,
+    });
+    const { proof } = JSON.parse(text) as { proof?: unknown };
+    return new LocalProof(proofKey).isAnswer(challenge, proof);
   } catch {
     return false;
   }

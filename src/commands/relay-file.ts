@@ -8,6 +8,8 @@ export interface RelayFile {
   /** As a program on this machine reaches it. */
   url: string;
   pid: number;
+  /** With which the relay proves that it has written this. */
+  proofKey: string;
 }
 
 const NAME = "relay.json";
@@ -16,9 +18,9 @@ const NAME = "relay.json";
  * Tells commands where this relay is, until `remove` is called. Only the user of the process can read it.
  * A relay that cannot write it runs all the same: commands then work on its database.
  */
-export function writeRelayFile(dataDir: string, url: string, log: Log): { remove(): void } {
+export function writeRelayFile(dataDir: string, url: string, proofKey: string, log: Log): { remove(): void } {
   const path = join(dataDir, NAME);
-  const content: RelayFile = { url, pid: process.pid };
+  const content: RelayFile = { url, pid: process.pid, proofKey };
   const unfinished = `${path}.${process.pid}`;
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
@@ -47,9 +49,9 @@ export function readRelayFile(dataDir: string): RelayFile | undefined {
   const path = join(dataDir, NAME);
   try {
     if (!isOfRelay(path, dataDir)) return undefined;
-    const { url, pid } = JSON.parse(readFileSync(path, "utf8")) as Partial<RelayFile>;
-    if (typeof url !== "string" || typeof pid !== "number") return undefined;
-    return isAlive(pid) ? { url, pid } : undefined;
+    const { url, pid, proofKey } = JSON.parse(readFileSync(path, "utf8")) as Partial<RelayFile>;
+    if (typeof url !== "string" || typeof pid !== "number" || typeof proofKey !== "string") return undefined;
+    return isAlive(pid) ? { url, pid, proofKey } : undefined;
   } catch {
     return undefined;
   }

@@ -3,6 +3,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { findServiceManager, waitsFor, type ServiceManager } from "../base/service-manager.ts";
 import type { RunningRelay } from "../server/index.ts";
+import { LocalProof } from "../server/local-proof.ts";
 import { readCertificate } from "../tls/certificate.ts";
 import type { Identity } from "../tls/source.ts";
 import { createAdjustableLog, type AdjustableLog } from "./adjustable-log.ts";
@@ -35,6 +36,8 @@ interface Start {
   reachable: (url: string) => void;
   /** Called with what the relay does now, in words. */
   tell: (status: string) => void;
+  /** Shows commands on this machine that they speak to this process. */
+  proof: LocalProof;
   /** The place that this process is to take; absent for none. */
   succession: Succession | undefined;
 }
@@ -51,7 +54,7 @@ function opensMetrics(config: ServeConfig): boolean {
 }
 
 async function startPlain(
-  { config, secrets, log, terminal, reachable, tell, succession }: Start,
+  { config, secrets, log, terminal, reachable, tell, proof, succession }: Start,
   state: ServeState,
 ): Promise<Started> {
   const { startRelay } = await import("../server/index.ts");
@@ -63,7 +66,7 @@ async function startPlain(
       openMetrics: opensMetrics(config),
       tracing: tracingOf(config),
     },
-    { clock: systemClock, log, ...state, heritage: succession?.heritage },
+    { clock: systemClock, log, ...state, proof, heritage: succession?.heritage },
   );
   log.info("The relay listens", { url: relay.url });
   tell(`Listens on ${relay.url}`);
@@ -74,7 +77,7 @@ async function startPlain(
 
 async function startTls(
   mode: TlsMode,
-  { config, secrets, log, terminal, reachable, tell, succession }: Start,
+  { config, secrets, log, terminal, reachable, tell, proof, succession }: Start,
   listen: ServeConfig["listen"] | undefined,
   state: ServeState,
 ): Promise<Started> {
@@ -102,7 +105,7 @@ async function startTls(
       tracing: tracingOf(config),
     },
     { ...tlsParts(mode, config, { clock: systemClock, log }), onOpen },
-    { clock: systemClock, log, ...state, heritage: succession?.heritage },
+    { clock: systemClock, log, ...state, proof, heritage: succession?.heritage },
   );
   if (relay.plainUrl !== undefined) {
     log.info("The relay listens", { url: relay.plainUrl });
@@ -157,9 +160,10 @@ async function runServe(
   const listen = origins.listen === "default" ? undefined : config.listen;
   let relay: Started | undefined;
   let used = config;
+  const proof = new LocalProof();
   let file: { remove(): void } | undefined;
   const reachable = (url: string): void => {
-    file = writeRelayFile(config.dataDir, url, log);
+    file = writeRelayFile(config.dataDir, url, proof.key, log);
   };
   const manager = findServiceManager({ env: terminal.env, clock: systemClock });
   let status = "Starts";
@@ -168,7 +172,7 @@ async function runServe(
     manager.status(text);
   };
   const succession = await findSuccession(terminal.env);
-  const parts = { config, secrets, log, terminal, reachable, tell, succession };
+  const parts = { config, secrets, log, terminal, reachable, tell, succession, proof };
   let state: ServeState | undefined;
   const start = async (): Promise<Started> => {
     state = await openState(config, log, succession?.generation ?? 0);

@@ -16,6 +16,7 @@ import type { KeyRing } from "./keys/key-ring.ts";
 import { KnownSecret } from "./known-secret.ts";
 import { LinkAcceptor, SECRET_REVOKED } from "./link-acceptor.ts";
 import { RequestLimits, type UsedTokens } from "./limits/request-limits.ts";
+import type { LocalProof } from "./local-proof.ts";
 import type { Listener, ListenerHandlers, SocketSession } from "./listener.ts";
 import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
 import { createMetrics } from "./metrics/index.ts";
@@ -55,6 +56,8 @@ export interface StartDependencies {
   usage?: Usage;
   /** Keeps what is asked and answered, where that is wanted; closed with the relay. */
   bodies?: Bodies | undefined;
+  /** Shows commands on this machine that it is this relay. */
+  proof?: LocalProof | undefined;
   /** Of the process whose place this relay takes; absent for none. */
   heritage?: Heritage | undefined;
 }
@@ -90,6 +93,7 @@ export function createRelayApp(
     storeHealth,
     usage,
     bodies,
+    proof,
     heritage,
   }: StartDependencies,
 ): RelayApp {
@@ -169,6 +173,7 @@ export function createRelayApp(
     certificates,
     tracing,
     bodies,
+    proof,
     warnings: () => [
       ...databaseTroubles(storeHealth?.()),
       ...(usage?.warnings() ?? []),

@@ -16,6 +16,7 @@ import { idHeaders } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
 import type { RequestLimits } from "./limits/request-limits.ts";
 import { allowedOf, modelRefusal } from "./model-access.ts";
+import type { LocalProof } from "./local-proof.ts";
 import { modelEntry, modelList } from "./model-list.ts";
 import type { Relay } from "./relay.ts";
 import { RequestRecord, type RecordSink } from "./request-record.ts";
@@ -70,6 +71,8 @@ export interface RoutesOptions {
   tracing: Tracing | undefined;
   /** Keeps what is asked and answered; `undefined` where that is not wanted. */
   bodies: Bodies | undefined;
+  /** Shows programs on this machine that this is the relay which they look for. */
+  proof: LocalProof | undefined;
   /** Takes the record of each request to an API. */
   ended: RecordSink;
 }
@@ -176,7 +179,7 @@ export function createRoutes(options: RoutesOptions): Handler {
     dialect: Dialect,
     clientId: string,
   ): Response {
-    const answer = statusOf(target.path);
+    const answer = statusOf(target);
     if (answer === undefined) {
       const message = `Nothing is served at "${target.path.slice(0, 200)}": the API is under /v1/, the status at /health`;
       return refuse(relayError(404, "not_found", message), dialect, clientId);
@@ -185,12 +188,15 @@ export function createRoutes(options: RoutesOptions): Handler {
     return json(request, answer.body, idHeaders(dialect, clientId), answer.status);
   }
 
-  function statusOf(path: string): { body: object; status: number } | undefined {
+  function statusOf({ path, query }: RequestTarget): { body: object; status: number } | undefined {
     switch (path) {
       case "/health":
         return { body: health(relay, clock.now(), options.certificates()), status: 200 };
       case "/livez":
-        return { body: { status: "ok" }, status: 200 };
+        return {
+          body: { status: "ok", proof: options.proof?.answer(query.slice("?challenge=".length)) },
+          status: 200,
+        };
       case "/readyz": {
         const body = readiness(relay, options.certificates(), clock.wall(), options.warnings());
         return { body, status: body.ready ? 200 : 503 };

@@ -5,6 +5,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { main } from "../../src/commands/main.ts";
 import { writeRelayFile } from "../../src/commands/relay-file.ts";
+import { LocalProof } from "../../src/server/local-proof.ts";
 import { startRelay, type PlainRelay } from "../../src/server/index.ts";
 import { KeyRing } from "../../src/server/keys/key-ring.ts";
 import { openStore, type Store } from "../../src/server/store/store.ts";
@@ -171,6 +172,7 @@ describe("The commands for keys", () => {
   let ring: KeyRing;
   let relay: PlainRelay;
   let file: { remove(): void };
+  const proof = new LocalProof();
 
   beforeAll(async () => {
     dir = new TempDir();
@@ -178,8 +180,8 @@ describe("The commands for keys", () => {
     store = await openStore({ dataDir: dir.path }, { clock: systemClock });
     ring = await KeyRing.open(store, { clock: systemClock, log: silentLog, cacheTtlMs: 60_000 });
     const config = { ...relayConfig({}), apiKey: "first", adminToken: TOKEN };
-    relay = startRelay(config, { clock: systemClock, log: silentLog, ring });
-    file = writeRelayFile(dir.path, relay.url, silentLog);
+    relay = startRelay(config, { clock: systemClock, log: silentLog, ring, proof });
+    file = writeRelayFile(dir.path, relay.url, proof.key, silentLog);
   });
   afterAll(async () => {
     await relay.stop();
@@ -215,7 +217,7 @@ describe("The commands for keys", () => {
     const revokedAt = performance.now();
     while ((await models(made.secret)).status !== 401);
     expect(performance.now() - revokedAt).toBeLessThan(1_000);
-    file = writeRelayFile(dir.path, relay.url, silentLog);
+    file = writeRelayFile(dir.path, relay.url, proof.key, silentLog);
   });
 
   test("use the database where the file of a killed relay names a process that is something else", async () => {
@@ -227,15 +229,17 @@ describe("The commands for keys", () => {
       port: 0,
       fetch(request) {
         asked.push(request.headers.get("authorization") ?? "no token");
-        return new Response("no relay");
+        return Response.json({ status: "ok", proof: new LocalProof().answer("0".repeat(32)) });
       },
     });
     writeFileSync(join(other.path, "admin-token"), TOKEN);
-    for (const url of [taken.url.origin, thief.url.origin, "http://127.0.0.1:1"]) {
-      writeFileSync(join(other.path, "relay.json"), JSON.stringify({ url, pid: process.pid }));
+    const { key: proofKey } = new LocalProof();
+    // A relay of somebody else is as little the one that wrote the file.
+    for (const url of [taken.url.origin, thief.url.origin, relay.url, "http://127.0.0.1:1"]) {
+      writeFileSync(join(other.path, "relay.json"), JSON.stringify({ url, pid: process.pid, proofKey }));
       await json<Key>(other.path, "keys create ada");
     }
-    expect((await json<{ keys: Key[] }>(other.path, "keys list")).keys).toHaveLength(3);
+    expect((await json<{ keys: Key[] }>(other.path, "keys list")).keys).toHaveLength(4);
     expect(new Set(asked)).toEqual(new Set(["no token"]));
   });
 
@@ -257,9 +261,9 @@ describe("The commands for keys", () => {
 
   test("leave the file of a relay that was started in the same place since", () => {
     using other = new TempDir();
-    const own = writeRelayFile(other.path, "http://127.0.0.1:1", silentLog);
+    const own = writeRelayFile(other.path, "http://127.0.0.1:1", proof.key, silentLog);
     const path = join(other.path, "relay.json");
-    const successor = JSON.stringify({ url: "http://127.0.0.1:2", pid: process.ppid });
+    const successor = JSON.stringify({ url: "http://127.0.0.1:2", pid: process.ppid, proofKey: "" });
     writeFileSync(path, successor);
     own.remove();
     expect(readFileSync(path, "utf8")).toBe(successor);

@@ -6,19 +6,20 @@ import { readRelayFile, writeRelayFile } from "../../src/commands/relay-file.ts"
 import { TempDir } from "./reading.ts";
 
 const URL = "http://127.0.0.1:8080";
+const KEY = "ab".repeat(32);
 
 describe.skipIf(process.platform === "win32")("The file that says where a relay is", () => {
   test("is believed as the relay has written it", () => {
     using dir = new TempDir();
-    const file = writeRelayFile(dir.path, URL, silentLog);
-    expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid });
+    const file = writeRelayFile(dir.path, URL, KEY, silentLog);
+    expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid, proofKey: KEY });
     file.remove();
     expect(readRelayFile(dir.path)).toBeUndefined();
   });
 
   test("is not believed where everybody could have written it", () => {
     using dir = new TempDir();
-    writeRelayFile(dir.path, URL, silentLog);
+    writeRelayFile(dir.path, URL, KEY, silentLog);
     chmodSync(join(dir.path, "relay.json"), 0o666);
     expect(readRelayFile(dir.path)).toBeUndefined();
   });
@@ -26,11 +27,11 @@ describe.skipIf(process.platform === "win32")("The file that says where a relay 
   test.skipIf(process.getuid?.() !== 0)("is not believed if another user has put it there", () => {
     using dir = new TempDir();
     const path = join(dir.path, "relay.json");
-    writeFileSync(path, JSON.stringify({ url: URL, pid: process.pid }), { mode: 0o600 });
+    writeFileSync(path, JSON.stringify({ url: URL, pid: process.pid, proofKey: KEY }), { mode: 0o600 });
     chownSync(path, 65_534, 65_534);
     expect(readRelayFile(dir.path)).toBeUndefined();
     // A relay that runs as another user has a directory of its own.
     chownSync(dir.path, 65_534, 65_534);
-    expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid });
+    expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid, proofKey: KEY });
   });
 });
