@@ -134,6 +134,10 @@ class Rig implements AsyncDisposable {
   }
 }
 
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
 function newDir(): string {
   return mkdtempSync(join(tmpdir(), "modelrelay-long-"));
 }
@@ -166,7 +170,7 @@ async function kills(): Promise<boolean> {
   const rows = database.query("SELECT id FROM usage WHERE outcome = 'complete'").all() as { id: string }[];
   const ids = new Set(rows.map(({ id }) => id));
   const missing = safe.filter((id) => !ids.has(id)).length;
-  console.log(
+  say(
     `kills: ${killed} of the relay, ${rig.sent} requests sent, ${safe.length} that must be kept, ` +
       `${rows.length} rows, ${rows.length - ids.size} twice, ${missing} missing`,
   );
@@ -187,7 +191,7 @@ async function through(name: string, rig: Rig, fault: () => Promise<void>): Prom
   while ((await rig.counted()) < rig.done.size) await Bun.sleep(50);
   await Bun.sleep(2 * SAFE_AFTER_MS);
   const counted = await rig.counted();
-  console.log(
+  say(
     `${name}: ${rig.sent} requests sent, ${answered} answered when it was over, ${rig.done.size} in all, ${counted} counted`,
   );
   return counted === rig.done.size && rig.sent === rig.done.size;
@@ -201,9 +205,7 @@ async function postgres(): Promise<boolean> {
     await Bun.sleep(2_000);
     server.signal("SIGSTOP");
     await Bun.sleep(STOPPED_MS);
-    console.log(
-      `postgres: stopped for ${STOPPED_MS / 1_000} s; warnings: ${JSON.stringify(await rig.warnings())}`,
-    );
+    say(`postgres: stopped for ${STOPPED_MS / 1_000} s; warnings: ${JSON.stringify(await rig.warnings())}`);
     server.signal("SIGCONT");
   });
   rmSync(dir, { recursive: true });
@@ -227,7 +229,7 @@ async function disk(): Promise<boolean> {
   mkdirSync(data, { mode: 0o700 });
   const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", data]);
   if (mounted.exitCode !== 0) {
-    console.log(`disk: not run, as no disk can be mounted here: ${mounted.stderr.toString().trim()}`);
+    say(`disk: not run, as no disk can be mounted here: ${mounted.stderr.toString().trim()}`);
     return false;
   }
   try {
@@ -238,7 +240,7 @@ async function disk(): Promise<boolean> {
       fill(filler);
       while (!(await rig.warnings()).some((warning) => warning.includes("database"))) await Bun.sleep(50);
       await Bun.sleep(FULL_MS);
-      console.log(`disk: full for ${FULL_MS / 1_000} s; warnings: ${JSON.stringify(await rig.warnings())}`);
+      say(`disk: full for ${FULL_MS / 1_000} s; warnings: ${JSON.stringify(await rig.warnings())}`);
       rmSync(filler);
     });
   } finally {
@@ -253,7 +255,7 @@ let failed = 0;
 for (const [name, run] of Object.entries(PARTS)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   if (!(await run())) {
-    console.log(`${name}: NOT as it must be`);
+    say(`${name}: NOT as it must be`);
     failed++;
   }
 }
