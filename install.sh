@@ -463,8 +463,18 @@ keep_executable() {
   mv -f "$work/previous" "$bin/modelrelay.previous"
 }
 
+# What setcap let the executable do, such as listening on port 443, it may go on doing.
+keep_capabilities() {
+  has getcap || return 0
+  capabilities=$(getcap "$bin/modelrelay" 2>/dev/null)
+  capabilities=${capabilities##* }
+  [ -z "$capabilities" ] || setcap "$capabilities" "$fresh/modelrelay" ||
+    note "Cannot pass on what setcap allowed it: sudo setcap $capabilities $bin/modelrelay"
+}
+
 place_executable() {
   chmod 755 "$fresh/modelrelay"
+  keep_capabilities
   # From here to the end of it, a signal waits: these are renames, each of which happens or does not.
   trap '' HUP INT TERM
   if [ -e "$bin/modelrelay" ] && ! cmp -s "$bin/modelrelay" "$fresh/modelrelay"; then
@@ -594,7 +604,6 @@ uninstall() {
     fish/vendor_completions.d/modelrelay.fish; do
     rm -f "$prefix/share/$file"
   done
-  remove_folders "$folders"
   say "Removed modelrelay from $bin"
   list_data | while IFS= read -r folder; do
     if [ -n "$purge" ]; then
@@ -603,6 +612,9 @@ uninstall() {
       say "Kept settings and data in $folder; to remove them too: rm -rf '$folder'"
     fi
   done
+  remove_folders "$folders"
+  # Made for the data, where nothing else is in them.
+  [ -z "$purge" ] || rmdir "${HOME:-/nowhere}/.local/share" "${HOME:-/nowhere}/.local" 2>/dev/null || :
 }
 
 # ---- Arguments --------------------------------------------------------------------------------------------

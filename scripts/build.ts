@@ -52,6 +52,7 @@ async function compile(entry: string, outfile: string, target: Target | undefine
     define("MODELRELAY_COMMIT", currentCommit()),
     define("MODELRELAY_PLATFORM", target?.name ?? hostPlatform()),
     define("MODELRELAY_STORE_THREAD", `./${STORE_THREAD}.js`),
+    ...(releaseAddress === undefined ? [] : [define("MODELRELAY_RELEASE_ADDRESS", releaseAddress)]),
     ...(target === undefined ? [] : [`--target=${target.bunTarget}`]),
     `--outfile=${unfinished}`,
     `--root=${root}`,
@@ -80,8 +81,11 @@ const { values } = parseArgs({
     target: { type: "string" },
     outdir: { type: "string", default: join(root, "dist") },
     entry: { type: "string", default: join(root, "src/cli.ts") },
+    // Where `modelrelay update` looks for newer ones.
+    "release-address": { type: "string" },
   },
 });
+const releaseAddress = values["release-address"];
 
 const targets = TARGETS.filter(({ name }) => values.all || name === values.target);
 if (values.target !== undefined && targets.length === 0) {

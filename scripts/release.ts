@@ -51,7 +51,7 @@ import { hostPlatform, type Target, TARGETS } from "./targets.ts";
 //                                          parents first; uninstalling removes those that are then empty
 //
 // --target NAME makes the archive of one platform, --base-url URL writes the release address into
-// install.sh, --executable FILE packs that instead of building, and --unpacked DIR makes the one folder of
+// install.sh and the executables, --executable FILE packs that instead of building, and --unpacked DIR makes the one folder of
 // an archive there instead of a release: install.sh asks for it in a checkout.
 
 const root = join(import.meta.dir, "..");
@@ -61,7 +61,12 @@ const { version } = packageJson;
 const COPIED = ["LICENSE", "README.md", "systemd/*"];
 
 /** What the program itself writes: the arguments that make it, and where it goes. */
-const WRITTEN: { args: string[]; path: string; windows: boolean }[] = [];
+const WRITTEN: { args: string[]; path: string; windows: boolean }[] = [
+  { args: ["completions", "bash"], path: "share/bash-completion/completions/modelrelay", windows: false },
+  { args: ["completions", "zsh"], path: "share/zsh/site-functions/_modelrelay", windows: false },
+  { args: ["completions", "fish"], path: "share/fish/vendor_completions.d/modelrelay.fish", windows: false },
+  { args: ["completions", "powershell"], path: "completions/modelrelay.ps1", windows: true },
+];
 
 class ReleaseError extends Error {}
 
@@ -96,17 +101,27 @@ function madeAt(): number {
 async function executableOf(target: Target): Promise<Uint8Array<ArrayBuffer>> {
   const dir = mkdtempSync(join(tmpdir(), "modelrelay-release-"));
   try {
-    await run([process.execPath, "scripts/build.ts", "--target", target.name, "--outdir", dir]);
+    const address = values["base-url"];
+    const options = ["--target", target.name, "--outdir", dir];
+    if (address !== undefined) options.push("--release-address", address);
+    await run([process.execPath, "scripts/build.ts", ...options]);
     return await Bun.file(join(dir, `modelrelay-${target.name}${target.suffix}`)).bytes();
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
+interface OtherEntry extends Entry {
+  /** Whether it is for Windows or for the others; for all if it does not say. */
+  windows?: boolean;
+}
+
 /** All of an archive but the executable, which differs for each target. */
-async function otherEntries(): Promise<(Entry & { windows?: boolean })[]> {
+let others: OtherEntry[] | undefined;
+
+async function otherEntries(): Promise<OtherEntry[]> {
   const copied = COPIED.flatMap((pattern) => [...new Bun.Glob(pattern).scanSync(root)].sort());
-  const entries: (Entry & { windows?: boolean })[] = [];
+  const entries: OtherEntry[] = [];
   for (const path of copied)
     entries.push({ path, bytes: await Bun.file(join(root, path)).bytes(), executable: false });
   for (const { args, path, windows } of WRITTEN) {
@@ -117,13 +132,15 @@ async function otherEntries(): Promise<(Entry & { windows?: boolean })[]> {
 }
 
 async function entriesOf(target: Target): Promise<Entry[]> {
-  const windows = target.suffix === ".exe";
-  const executable =
-    values.executable === undefined ? executableOf(target) : Bun.file(values.executable).bytes();
-  const others = (await otherEntries()).filter((entry) => (entry.windows ?? windows) === windows);
-  return [{ path: `modelrelay${target.suffix}`, bytes: await executable, executable: true }, ...others].map(
-    (entry) => ({ ...entry, path: `modelrelay-${version}-${target.name}/${entry.path}` }),
-  );
+  const isWindows = target.suffix === ".exe";
+  const { executable } = values;
+  const bytes = await (executable === undefined ? executableOf(target) : Bun.file(executable).bytes());
+  others ??= await otherEntries();
+  const entries = [
+    { path: `modelrelay${target.suffix}`, bytes, executable: true },
+    ...others.filter(({ windows = isWindows }) => windows === isWindows),
+  ];
+  return entries.map((entry) => ({ ...entry, path: `modelrelay-${version}-${target.name}/${entry.path}` }));
 }
 
 async function unpack(target: Target, dir: string): Promise<void> {
@@ -222,13 +239,13 @@ const { values } = parseArgs({
 });
 
 const targets = TARGETS.filter(({ name }) => values.target === undefined || name === values.target);
-const [only, ...others] = targets;
+const [only, ...more] = targets;
 if (only === undefined) {
   const known = TARGETS.map(({ name }) => name).join(", ");
   console.error(`Cannot make a release for "${values.target}": it is not one of ${known}`);
   process.exit(2);
 }
-if (others.length > 0 && (values.executable ?? values.unpacked) !== undefined) {
+if (more.length > 0 && (values.executable ?? values.unpacked) !== undefined) {
   console.error("Cannot take --executable or --unpacked for all platforms: give --target too");
   process.exit(2);
 }

@@ -197,7 +197,7 @@ describe("Uninstalling", () => {
     await run();
     const removed = await run("--uninstall", "--purge");
     expect(removed.stdout).toEndWith(`Removed ${data}\n`);
-    expect(namesIn(HOME)).toEqual([".local/", ".local/share/"]);
+    expect(namesIn(HOME)).toEqual([]);
   });
 
   test("leaves what others put there", async () => {

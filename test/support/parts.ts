@@ -13,7 +13,8 @@ export interface Part {
     | { kind: "venv"; dir: string; requirements: string }
     | { kind: "go"; dir: string; module: string; version: string }
     /** A main package of the tests' own; `sources` is its folder. */
-    | { kind: "go-sources"; dir: string; sources: string };
+    | { kind: "go-sources"; dir: string; sources: string }
+    | { kind: "debootstrap"; dir: string; suite: string; packages: string[] };
   /** Command for a person, shown where a test is skipped for want of it. */
   install: string;
 }
@@ -101,6 +102,16 @@ function ownGoProgram(part: string, version: string): Part {
   };
 }
 
+/** The smallest Debian and some packages, in a folder to change the root to. */
+function debianRoot(part: string, suite: string, ...packages: string[]): Part {
+  const dir = join(cacheDir, `${part}-${suite}`);
+  return {
+    find: () => (existsSync(dir) ? dir : undefined),
+    source: { kind: "debootstrap", dir, suite, packages },
+    install: `sudo npm run parts ${part}`,
+  };
+}
+
 /** Every part. A new one is an entry here. */
 export const PARTS = {
   /** What users paste requests for. */
@@ -117,6 +128,8 @@ export const PARTS = {
   /** Read manual pages, and find mistakes in them. */
   man: program("man", "man-db", "groff"),
   mandoc: program("mandoc", "mandoc"),
+  /** A machine on which nothing is but Debian's smallest set and curl. */
+  debianRoot: debianRoot("debianRoot", "bookworm", "curl"),
   /** Keeps keys and usage where several relays share them. */
   postgres: postgresServer(),
   /** Reverse proxy. */
