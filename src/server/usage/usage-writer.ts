@@ -3,6 +3,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { formatBytes } from "../../base/bytes.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
+import { hasToldItself } from "../store/store-error.ts";
 import type { UsageSpool } from "./usage-spool.ts";
 import type { UsageRow, UsageStore } from "./usage-store.ts";
 
@@ -148,22 +149,28 @@ export class UsageWriter {
   /** @returns whether the database has taken the rows, in time */
   async #store(batch: readonly UsageRow[]): Promise<boolean> {
     const { store, clock } = this.#parts;
-    const late = Promise.withResolvers<string>();
-    const timer = clock.after(PATIENCE_MS, () => late.resolve("the database takes long"));
-    const stored = store.insertUsage(batch).then(
-      () => undefined,
-      (thrown: unknown) => messageOf(thrown),
-    );
-    const trouble = await Promise.race([stored, late.promise]);
-    timer.cancel();
-    if (trouble === undefined) return true;
-    this.#trouble = trouble;
-    this.#parts.log.warn("Usage cannot be stored, and waits in a file", {
-      file: this.#parts.spool.path,
-      reason: trouble,
-    });
+    const late = Promise.withResolvers<never>();
+    const timer = clock.after(PATIENCE_MS, () => late.reject(new Error("the database takes long")));
+    const stored = store.insertUsage(batch);
+    // The batch goes to the spool if it is late; what becomes of it then is of no interest.
+    stored.catch(() => {});
+    try {
+      await Promise.race([stored, late.promise]);
+      return true;
+    } catch (thrown) {
+      this.#noteTrouble(thrown);
+      return false;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #noteTrouble(thrown: unknown): void {
+    const { log, spool } = this.#parts;
+    this.#trouble = messageOf(thrown);
+    const level = hasToldItself(thrown) ? "debug" : "warn";
+    log[level]("Usage cannot be stored, and waits in a file", { file: spool.path, reason: this.#trouble });
     this.#retryLater();
-    return false;
   }
 
   /** @returns false if the rows are held for another try */
