@@ -15,9 +15,10 @@ const MAY_IMPORT: Record<string, { parts: string[]; why: string }> = {
   worker: { parts: ["protocol"], why: "a worker needs no server and no certificates of its own" },
   doctor: { parts: ["server"], why: "it opens a relay's database, and is told of the rest" },
   update: { parts: [], why: "releases know nothing of relays" },
+  service: { parts: [], why: "what keeps a program alive knows only how it is started" },
   mesh: { parts: ["protocol"], why: "discovery is used by ends, and uses none" },
   commands: {
-    parts: ["server", "worker", "doctor", "update", "mesh", "tls", "demo", "protocol"],
+    parts: ["server", "worker", "doctor", "update", "service", "mesh", "tls", "demo", "protocol"],
     why: "commands put the parts together",
   },
 };

@@ -9,6 +9,11 @@ import { listCommand, showCommand } from "./keys-list.ts";
 import { revokeKeyCommand } from "./keys-revoke.ts";
 import { updateCommand as updateKeyCommand } from "./keys-update.ts";
 import { serveCommand } from "./serve.ts";
+import { installCommand } from "./service-install.ts";
+import { logsCommand } from "./service-logs.ts";
+import { restartCommand } from "./service-restart.ts";
+import { statusCommand as serviceStatusCommand } from "./service-status.ts";
+import { uninstallCommand } from "./service-uninstall.ts";
 import { statusCommand } from "./status.ts";
 import { checkCommand } from "./tls-check.ts";
 import { importCommand } from "./tls-import.ts";
@@ -31,6 +36,11 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
   usageCommand,
   updateCommand,
   completionsFacts,
+  installCommand,
+  serviceStatusCommand,
+  logsCommand,
+  restartCommand,
+  uninstallCommand,
   createCommand,
   listCommand,
   showCommand,
@@ -54,6 +64,7 @@ export const ALL_COMMANDS: readonly CommandFacts[] = [
 
 /** What a group of commands is for, by its name. */
 export const GROUPS: Readonly<Record<string, string>> = {
+  service: "Keeps serve or worker running: install, status, logs, restart, uninstall",
   keys: "Looks after the keys of clients: create, list, show, update, revoke",
   workers: "Looks after the secrets of workers: secret create, secret list, secret revoke",
   tls: "Looks after certificates: issue, renew, status, check, import, revoke, and proxies' configurations",

@@ -66,8 +66,10 @@ export function commandNode<T extends OptionTable>(command: Command<T>): Command
         return 0;
       }
       const around = surroundings(command.readsEnvironment === false ? {} : terminal.env);
+      const end = command.rest === undefined ? -1 : rawArgs.indexOf("--");
+      const args = end < 0 ? rawArgs : rawArgs.slice(0, end);
       const read = (): Reading<T> => {
-        const sources = { args: rawArgs, around, ...(command.file !== undefined && { file: command.file }) };
+        const sources = { args, around, ...(command.file !== undefined && { file: command.file }) };
         const reading = readConfig(command.name, command.options, sources);
         command.check?.(reading);
         return reading;

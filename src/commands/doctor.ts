@@ -59,7 +59,8 @@ function endsOf(
   return { serve: !hasWorker || running !== undefined || isSet(serve.reading, own), worker: hasWorker };
 }
 
-function portsOf(config: ServeConfig, origins: ServeSettings["reading"]["origins"]): WantedPort[] {
+/** The ports that `serve` takes by its settings. */
+export function portsOf(config: ServeConfig, origins: ServeSettings["reading"]["origins"]): WantedPort[] {
   const { listen, httpsPort, httpPort, http3 } = config;
   const isSecure = tlsModeOf(config) !== undefined;
   const ports: WantedPort[] = [];
@@ -144,7 +145,7 @@ function readServe(
   return { serve: readEnd(relayEnd, merged, { ...around, env: start.env }, how), running };
 }
 
-function machineOf(terminal: Terminal): Machine {
+export function machineOf(terminal: Terminal): Machine {
   return {
     clock: systemClock,
     env: terminal.env,

@@ -7,6 +7,8 @@ export interface CommandText {
   summary: string;
   /** Table of the config file, where it is not the command's own name. Keys of it that the command lacks are passed over. */
   file?: string;
+  /** What may follow after `--`, such as the flags of another command; the command reads that itself. */
+  rest?: string;
   /** A command line each, with what it does. */
   examples: readonly { line: string; does: string }[];
 }
@@ -69,14 +71,14 @@ A setting is taken from its flag, else from the environment variable in brackets
 }
 
 export function commandHelp(
-  { name, summary, examples, file = name }: CommandText,
+  { name, summary, examples, rest, file = name }: CommandText,
   table: OptionTable,
 ): string {
   const settings = settingsOf(table);
   const operands = settings
     .filter(({ option }) => option.operand === true)
     .map(({ option }) => ` ${option.hint}`);
-  return `Usage: modelrelay ${name}${operands.join("")} [flags]
+  return `Usage: modelrelay ${name}${operands.join("")} [flags]${rest === undefined ? "" : ` [-- ${rest}]`}
 
 ${summary}.
 

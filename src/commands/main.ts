@@ -47,6 +47,13 @@ const GROUP_COMMANDS: Readonly<Record<string, typeof COMMANDS>> = {
     list: async () => ({ default: (await import("./workers-secret.ts")).listSecretsNode }),
     revoke: async () => ({ default: (await import("./workers-secret.ts")).revokeSecretNode }),
   },
+  service: {
+    install: async () => ({ default: (await import("./service-install.ts")).installNode }),
+    status: async () => ({ default: (await import("./service-status.ts")).statusNode }),
+    logs: async () => ({ default: (await import("./service-logs.ts")).logsNode }),
+    restart: async () => ({ default: (await import("./service-restart.ts")).restartNode }),
+    uninstall: async () => ({ default: (await import("./service-uninstall.ts")).uninstallNode }),
+  },
   db: {
     backup: async () => ({ default: (await import("./db-backup.ts")).backupNode }),
     check: async () => ({ default: (await import("./db-check.ts")).checkNode }),
