@@ -93,23 +93,45 @@ function namedByConnection(connection: string | null | undefined): Set<string> |
   return names.size === 0 ? undefined : names;
 }
 
-function crosses(
-  name: string,
-  named: Set<string> | undefined,
-  own: Set<string>,
-  prefixes: readonly string[],
-): boolean {
-  if (HOP_BY_HOP.has(name) || own.has(name) || named?.has(name) === true) return false;
-  for (const prefix of prefixes) if (name.startsWith(prefix)) return false;
-  return true;
+/** Names whose fate is remembered; peers can make up any number. */
+const MAX_REMEMBERED = 1_000;
+
+/** Decides which fields go on in one direction. Most requests have the same names, so each is looked up once. */
+class Border {
+  readonly #own: ReadonlySet<string>;
+  readonly #prefixes: readonly string[];
+  readonly #known = new Map<string, boolean>();
+
+  /** @param own names that stop here, as do those that begin in one of these ways */
+  constructor(own: ReadonlySet<string>, prefixes: readonly string[]) {
+    this.#own = own;
+    this.#prefixes = prefixes;
+  }
+
+  passes(name: string, named: ReadonlySet<string> | undefined): boolean {
+    return (this.#known.get(name) ?? this.#decide(name)) && named?.has(name) !== true;
+  }
+
+  #decide(name: string): boolean {
+    const passes =
+      !HOP_BY_HOP.has(name) &&
+      !this.#own.has(name) &&
+      !this.#prefixes.some((prefix) => name.startsWith(prefix));
+    if (this.#known.size < MAX_REMEMBERED) this.#known.set(name, passes);
+    return passes;
+  }
 }
+
+const TO_LINK = new Border(REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES);
+const TO_BACKEND = new Border(BACKEND_PRIVATE, REQUEST_PRIVATE_PREFIXES);
+const TO_CLIENT = new Border(RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES);
 
 /** Fields of a client's request that go on to a worker. */
 export function requestHeadersForLink(headers: Headers): HeaderFields {
   const named = namedByConnection(headers.get("connection"));
   const fields: HeaderFields = {};
   headers.forEach((value, name) => {
-    if (crosses(name, named, REQUEST_PRIVATE, REQUEST_PRIVATE_PREFIXES)) fields[name] = value;
+    if (TO_LINK.passes(name, named)) fields[name] = value;
   });
   return fields;
 }
@@ -119,7 +141,7 @@ export function requestHeadersForLink(headers: Headers): HeaderFields {
  * any other.
  */
 export function requestHeadersForBackend(received: HeaderFields): HeaderFields {
-  return takeFields(received, BACKEND_PRIVATE, REQUEST_PRIVATE_PREFIXES);
+  return takeFields(received, TO_BACKEND);
 }
 
 /** Fields of a backend's response that go on to the relay. @param received with lower-case names */
@@ -128,19 +150,18 @@ export function responseHeadersForLink(received: HeaderFields): HeaderFields {
   const fields: HeaderFields = {};
   for (const name in received) {
     const value = received[name];
-    if (value !== undefined && crosses(name, named, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES))
-      fields[name] = value;
+    if (value !== undefined && TO_CLIENT.passes(name, named)) fields[name] = value;
   }
   return fields;
 }
 
 /** Fields of a worker's response that go on to the client; malformed ones are left out. */
 export function responseHeadersForClient(received: HeaderFields): HeaderFields {
-  return takeFields(received, RESPONSE_PRIVATE, RESPONSE_PRIVATE_PREFIXES);
+  return takeFields(received, TO_CLIENT);
 }
 
 /** What a peer sent and what may go on of it, up to the first field that is too much. */
-function takeFields(received: HeaderFields, own: Set<string>, prefixes: readonly string[]): HeaderFields {
+function takeFields(received: HeaderFields, border: Border): HeaderFields {
   const named = namedByConnection(received["connection"]);
   const fields: HeaderFields = {};
   let count = 0;
@@ -149,7 +170,7 @@ function takeFields(received: HeaderFields, own: Set<string>, prefixes: readonly
     const name = rawName.toLowerCase();
     const value = received[rawName];
     if (typeof value !== "string" || !validField(name, value)) continue;
-    if (!crosses(name, named, own, prefixes)) continue;
+    if (!border.passes(name, named)) continue;
     length += name.length + value.length;
     if (++count > MAX_FIELDS || length > MAX_FIELDS_LENGTH) break;
     fields[name] = value;
