@@ -507,12 +507,61 @@ place_other_files() {
   mv -f "$work/made-folders" "$about/made-folders"
 }
 
-# Prints the services that are set up, `serve` or `worker` and the file, one a line.
+# ---- Services ---------------------------------------------------------------------------------------------
+
+# Prints `serve - system`, `worker NAME user` and the like of the services that run what is in `bin`.
 list_services() {
-  for file in /etc/systemd/system/modelrelay*.service "${HOME:-/nowhere}"/.config/systemd/user/modelrelay*.service \
-    /Library/LaunchDaemons/*modelrelay*.plist "${HOME:-/nowhere}"/Library/LaunchAgents/*modelrelay*.plist; do
-    [ ! -e "$file" ] || say "$file"
+  settings=${XDG_CONFIG_HOME:-${HOME:-/nowhere}/.config}
+  agents=${HOME:-/nowhere}/Library/LaunchAgents
+  for definition in /etc/systemd/system/modelrelay.service /etc/systemd/system/modelrelay-worker@*.service \
+    "$settings"/systemd/user/modelrelay.service "$settings"/systemd/user/modelrelay-worker@*.service \
+    /Library/LaunchDaemons/modelrelay.*.plist "$agents"/modelrelay.*.plist; do
+    grep -qsF "$bin/modelrelay" "$definition" || continue
+    case $definition in
+      /etc/* | /Library/*) scope=system ;;
+      *) scope=user ;;
+    esac
+    unit=${definition##*/}
+    unit=${unit%.plist}
+    case $unit in
+      modelrelay.service | modelrelay.serve) say "serve - $scope" ;;
+      modelrelay-worker@.service) ;; # for all workers, each of which has a link to it elsewhere
+      modelrelay-worker@*)
+        unit=${unit%.service}
+        say "worker ${unit#modelrelay-worker@} $scope"
+        ;;
+      modelrelay.worker.*) say "worker ${unit#modelrelay.worker.} $scope" ;;
+    esac
   done
+}
+
+# in_words KIND NAME SCOPE: as `modelrelay service` takes them
+in_words() {
+  words=$1
+  [ "$2" = - ] || words="$words $2"
+  [ "$3" != user ] || words="$words --user"
+  say "$words"
+}
+
+# Sets up the service that was asked for, or has the one that is there run the new version.
+set_up_service() {
+  scope=""
+  [ "$(id -u)" = 0 ] || scope=--user
+  if [ $# -eq 0 ] && list_services | grep -q "^$service "; then
+    say "There is a service already; arguments after -- would change it"
+    exec "$bin/modelrelay" service restart "$service" ${scope:+"$scope"} </dev/null
+  fi
+  # Of one that is there, what is written now takes the place.
+  exec "$bin/modelrelay" service install "$service" --replace ${scope:+"$scope"} "$@" </dev/null
+}
+
+remove_services() {
+  list_services | while read -r kind name scope; do
+    # shellcheck disable=SC2046 # words
+    "$bin/modelrelay" service uninstall $(in_words "$kind" "$name" "$scope") ${purge:+--purge} </dev/null || exit
+  done ||
+    fail "Cannot remove a service that runs $bin/modelrelay, so that stays where it is" \
+      "See the lines above; what was placed by hand has to be removed by hand"
 }
 
 say_what_next() {
@@ -531,8 +580,10 @@ say_what_next() {
       say "  export PATH=\"$bin:\$PATH\""
       ;;
   esac
-  if [ -n "$fresh" ] && [ -n "$(list_services)" ]; then
-    say "Services run the version before this one until: $command service restart"
+  if [ -n "$fresh" ] && [ -z "$service" ]; then
+    list_services | while read -r kind name scope; do
+      say "A service runs the version before this one until: $command service restart $(in_words "$kind" "$name" "$scope")"
+    done
   fi
   [ -z "$service" ] || return 0
   [ -z "$before" ] || return 0
@@ -574,7 +625,7 @@ install() {
   work=""
   trap - HUP INT TERM
   say_what_next
-  [ -z "$service" ] || exec "$bin/modelrelay" service install "$service" "$@" </dev/null
+  [ -z "$service" ] || set_up_service "$@"
 }
 
 # ---- Uninstall --------------------------------------------------------------------------------------------
@@ -582,6 +633,7 @@ install() {
 # Prints the places of settings and data that exist, one a line.
 list_data() {
   set -- "${XDG_DATA_HOME:-${HOME:-/nowhere}/.local/share}/modelrelay" \
+    "${XDG_CONFIG_HOME:-${HOME:-/nowhere}/.config}/modelrelay" \
     "${HOME:-/nowhere}/Library/Application Support/modelrelay"
   [ "$(id -u)" != 0 ] || set -- "$@" /var/lib/modelrelay /etc/modelrelay
   for folder; do
@@ -597,6 +649,7 @@ uninstall() {
     fail "Cannot find modelrelay in $bin" "Say where it is: --uninstall --prefix DIR"
   fi
   [ -w "$bin" ] || fail "Cannot remove $bin/modelrelay as $(user)" "Run it as root: sudo sh install.sh --uninstall"
+  remove_services
   about=$prefix/share/doc/modelrelay
   folders=$(sort -r "$about/made-folders" 2>/dev/null)
   rm -rf "$bin/modelrelay" "$bin/modelrelay.previous" "$bin"/.modelrelay-install.* "$about"

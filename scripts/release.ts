@@ -14,7 +14,9 @@ import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import packageJson from "../package.json" with { type: "json" };
 import { formatBytes } from "../src/base/bytes.ts";
+import { ALL_COMMANDS } from "../src/commands/all-commands.ts";
 import { type Entry, tarGz, zip } from "./archive.ts";
+import { manPage } from "./man-page.ts";
 import { hostPlatform, type Target, TARGETS } from "./targets.ts";
 
 // bun run release: makes dist/release, a folder that any static file server can serve as the release
@@ -128,6 +130,8 @@ async function otherEntries(): Promise<OtherEntry[]> {
     const text = await run([process.execPath, "src/cli.ts", ...args]);
     entries.push({ path, bytes: new TextEncoder().encode(text), executable: false, windows });
   }
+  const manual = new TextEncoder().encode(manPage(version, ALL_COMMANDS));
+  entries.push({ path: "share/man/man1/modelrelay.1", bytes: manual, executable: false, windows: false });
   return entries;
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { asNobody, Machine, namesIn } from "./machine.ts";
 import { TARGET } from "./releases.ts";
 import { serveReleases } from "./release-server.ts";
-import { addSmallRelease, FIRST, SECOND, SmallReleases } from "./small-release.ts";
+import { FIRST, SECOND, SmallReleases } from "./small-release.ts";
 
 describe("install.sh", () => {
   test("takes the address from --base-url, and the version from --version", async () => {
@@ -60,28 +60,6 @@ describe("install.sh", () => {
     });
     expect(stdout).toContain(`Your shell finds another one first, ${machine.tools}/modelrelay`);
     expect(stdout).toContain(`  ${machine.executable} serve --tls`);
-  });
-
-  test("sets up a service with the arguments for it", async () => {
-    using machine = new Machine();
-    using releases = new SmallReleases();
-    await using server = await serveReleases(releases.path);
-    const script = `case $1 in --version) echo "modelrelay 2.0.0 (x, y)" ;; *) printf '<%s>' "$@" ;; esac`;
-    addSmallRelease(releases.path, { version: "2.0.0", script });
-    const words = ["--service", "worker", "--", "--models", "a b,*"];
-    const { stdout, stderr, code } = await machine.install(releases.script, words, server.env);
-    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
-    expect(stdout).toEndWith("<service><install><worker><--><--models><a b,*>");
-  });
-
-  test("passes on that a service could not be set up", async () => {
-    using machine = new Machine();
-    using releases = new SmallReleases();
-    await using server = await serveReleases(releases.path);
-    const script = `case $1 in --version) echo "modelrelay 2.0.0 (x, y)" ;; *) exit 7 ;; esac`;
-    addSmallRelease(releases.path, { version: "2.0.0", script });
-    const { code } = await machine.install(releases.script, ["--service=serve"], server.env);
-    expect(code).toBe(7);
   });
 
   test.each([
