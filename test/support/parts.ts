@@ -159,6 +159,8 @@ export const PARTS = {
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
   llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
 } satisfies Record<string, Part>;
+  /** Schemas of Compose files and of Kubernetes, and a linter of Dockerfiles. */
+  containers: pythonEnvironment("containers", join(import.meta.dir, "containers-requirements.txt")),
 
 export type PartName = keyof typeof PARTS;
 
