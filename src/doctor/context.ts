@@ -2,7 +2,8 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { CheckResult, Outcome } from "../base/check-result.ts";
 import type { Clock } from "../base/clock.ts";
-import { errorCode } from "../base/errors.ts";
+import { errorCode, messageOf } from "../base/errors.ts";
+import { oneLine } from "../base/one-line.ts";
 
 /** The steps in their order; a result carries one of these names. */
 export const DOCTOR_STEPS = [
@@ -93,7 +94,10 @@ export function nearestExisting(path: string): string {
   return place;
 }
 
-/** What the system said, in words for the end of a sentence. */
+/** What to do where the rights of a user end. */
+export const AS_USER = "Run this as the relay's user, or as root";
+
+/** What was thrown, in words for the end of a sentence: a code of the system, or what an error says. */
 export function why(thrown: unknown): string {
   const words: Record<string, string> = {
     EACCES: "not allowed",
@@ -102,6 +106,5 @@ export function why(thrown: unknown): string {
     ENOENT: "there is no such file",
     ENOTDIR: "a part of the path is a file",
   };
-  const code = errorCode(thrown) ?? "unknown";
-  return words[code] ?? code;
+  return words[errorCode(thrown) ?? ""] ?? oneLine(messageOf(thrown));
 }

@@ -2,6 +2,7 @@ import { accessSync, constants, lstatSync, readdirSync, statSync, type Stats } f
 import { join, relative } from "node:path";
 import type { Outcome } from "../base/check-result.ts";
 import {
+  AS_USER,
   bad,
   doubtful,
   good,
@@ -24,24 +25,30 @@ const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "
 
 /** Whose the directory is, who may enter it, and whether it can be written. */
 export function checkFolder(machine: Machine, dataDir: string, running: RunningRelay | undefined): Outcome {
-  const stats = statSync(nearestExisting(dataDir));
-  const found = statSync(dataDir, { throwIfNoEntry: false });
-  if (found === undefined) return notYet(machine, dataDir);
-  if (!found.isDirectory()) {
+  let stats: Stats | undefined;
+  try {
+    stats = statSync(dataDir, { throwIfNoEntry: false });
+  } catch (error) {
+    return bad(dataDir, `cannot be looked at: ${why(error)}`, AS_USER);
+  }
+  if (stats === undefined) return notYet(machine, dataDir);
+  if (!stats.isDirectory()) {
     return bad(dataDir, "it is a file", "Name a directory with --data-dir, or move the file away");
   }
   if (machine.uid === undefined) return writableOr(dataDir, "", good(dataDir, "it can be written"));
   const owner = userName(machine, stats.uid);
-  const user = userOfRelay(machine, running);
+  const user = userOfRelay(machine, stats.uid, running);
   const details = `of ${owner}, mode ${octal(stats.mode)}`;
   if (user !== 0 && user !== stats.uid) {
-    const asUser =
-      running === undefined ? `or run this as that user: sudo -u ${owner} modelrelay doctor` : "";
-    return bad(
-      dataDir,
-      `it belongs to ${owner}, and the relay runs as ${userName(machine, user)}`,
-      `Give it away: sudo chown -R ${userName(machine, user)} ${dataDir}${asUser === "" ? "" : `, ${asUser}`}`,
-    );
+    const name = userName(machine, user);
+    const give = `sudo chown -R ${name} ${dataDir}`;
+    return running === undefined
+      ? bad(
+          dataDir,
+          `it belongs to ${owner}, and this user is ${name}`,
+          `Run this and serve as ${owner}, or give it away: ${give}`,
+        )
+      : bad(dataDir, `it belongs to ${owner}, and the relay runs as ${name}`, `Give it away: ${give}`);
   }
   if ((stats.mode & 0o002) !== 0) {
     return bad(dataDir, `${details}: everybody can put files into it`, `Close it: chmod 700 ${dataDir}`);
@@ -53,10 +60,10 @@ export function checkFolder(machine: Machine, dataDir: string, running: RunningR
   return writableOr(dataDir, details, verdict);
 }
 
-/** The user that a relay's files have to belong to. */
-function userOfRelay(machine: Machine, running: RunningRelay | undefined): number {
+/** The user that a relay's files have to belong to: its own; root looks at what another user's relay has. */
+function userOfRelay(machine: Machine, owner: number, running: RunningRelay | undefined): number {
   const runs = running === undefined ? undefined : userOfProcess(machine, running.pid);
-  return runs ?? machine.uid ?? 0;
+  return runs ?? (machine.uid === 0 ? owner : (machine.uid ?? owner));
 }
 
 function notYet(machine: Machine, dataDir: string): Outcome {
@@ -97,19 +104,17 @@ interface Found {
 /** Keys, secrets and the database are for the relay's user alone. */
 export function checkFiles(machine: Machine, dataDir: string, running: RunningRelay | undefined): Outcome {
   if (machine.uid === undefined) return skipped("", "the user's own directory protects them on this system");
-  if (statSync(dataDir, { throwIfNoEntry: false })?.isDirectory() !== true)
-    return skipped("", "there are none yet");
   const files: Found[] = [];
+  let owner: number;
   try {
+    const stats = statSync(dataDir, { throwIfNoEntry: false });
+    if (stats?.isDirectory() !== true) return skipped("", "there are none yet");
+    owner = stats.uid;
     collect(dataDir, MAX_DEPTH, files);
   } catch (error) {
-    return bad(
-      dataDir,
-      `cannot be looked through: ${why(error)}`,
-      "Run this as the relay's user, or as root",
-    );
+    return bad("", `they cannot be looked through: ${why(error)}`, AS_USER);
   }
-  const user = userOfRelay(machine, running);
+  const user = userOfRelay(machine, owner, running);
   const foreign = files.filter(({ stats }) => user !== 0 && stats.uid !== user);
   const readable = files.filter(({ stats }) => stats.isFile() && (stats.mode & 0o006) !== 0);
   const grouped = files.filter(({ stats }) => stats.isFile() && (stats.mode & 0o060) !== 0);
@@ -125,7 +130,7 @@ export function checkFiles(machine: Machine, dataDir: string, running: RunningRe
     const name = userName(machine, user);
     return bad(
       "",
-      `${names(foreign)} do not belong to ${name}, as whom the relay runs`,
+      `not all belong to ${name}, as whom the relay runs: ${names(foreign)}`,
       `Give them away: sudo chown -R ${name} ${dataDir}`,
     );
   }
@@ -142,7 +147,7 @@ function namesOf(dataDir: string, some: readonly Found[]): string {
 }
 
 function collect(folder: string, depth: number, files: Found[]): void {
-  for (const name of readdirSync(folder)) {
+  for (const name of readdirSync(folder).toSorted()) {
     if (files.length >= MAX_FILES) return;
     const path = join(folder, name);
     const stats = lstatSync(path, { throwIfNoEntry: false });

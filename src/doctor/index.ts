@@ -4,7 +4,6 @@ import { commit, platform as builtFor, version } from "../base/build-info.ts";
 import { formatBytes } from "../base/bytes.ts";
 import type { Outcome } from "../base/check-result.ts";
 import { messageOf } from "../base/errors.ts";
-import { oneLine } from "../base/one-line.ts";
 import { StoreError } from "../server/store/store-error.ts";
 import { DATABASE_FILE, openStore } from "../server/store/store.ts";
 import { checkClock } from "./clock-step.ts";
@@ -13,6 +12,8 @@ import {
   doubtful,
   good,
   skipped,
+  why,
+  AS_USER,
   type DoctorResult,
   type DoctorStep,
   type Machine,
@@ -79,7 +80,7 @@ export async function examine(
     try {
       found = await look();
     } catch (error) {
-      found = bad("", `cannot be looked at: ${oneLine(messageOf(error))}`);
+      found = bad("", `cannot be looked at: ${why(error)}`, AS_USER);
     }
     for (const outcome of [found].flat()) add({ step, ...outcome });
   };
@@ -137,16 +138,15 @@ async function checkDatabase(
   { clock }: Machine,
   { dataDir, databaseUrl: url }: RelayPlan,
 ): Promise<DoctorResult[]> {
+  const told = (outcome: Outcome): DoctorResult[] => [{ step: "database", ...outcome }];
   const file = join(dataDir, DATABASE_FILE);
-  const bytes = statSync(file, { throwIfNoEntry: false })?.size;
-  if (url === undefined && bytes === undefined) {
-    return [{ step: "database", ...skipped(file, "not there yet: the first start of serve makes it") }];
-  }
-  if (url === undefined && (bytes ?? 0) > LARGE_DATABASE_BYTES) {
-    const details = `${formatBytes(bytes ?? 0)}, too much to be read by the way; look at it with: modelrelay db check`;
-    return [{ step: "database", ...skipped(file, details) }];
-  }
   try {
+    const bytes = url === undefined ? statSync(file, { throwIfNoEntry: false })?.size : 0;
+    if (bytes === undefined) return told(skipped(file, "not there yet: the first start of serve makes it"));
+    if (bytes > LARGE_DATABASE_BYTES) {
+      const details = `${formatBytes(bytes)}, too much to be read by the way; look at it with: modelrelay db check`;
+      return told(skipped(file, details));
+    }
     // Without a log: what is wrong is told here.
     await using store = await openStore({ dataDir, url, purpose: "inspect" }, { clock });
     // The disk has a step of its own.
@@ -155,6 +155,6 @@ async function checkDatabase(
     );
   } catch (error) {
     if (error instanceof StoreError) return [notOpened(error)];
-    return [{ step: "database", ...bad(file, oneLine(messageOf(error))) }];
+    return told(bad(file, `cannot be looked at: ${why(error)}`, AS_USER));
   }
 }

@@ -59,10 +59,14 @@ function isExempt(url: URL, list: string): boolean {
       if (entry === "*") return true;
       if (entry.includes("/")) return isInNetwork(host, entry);
       const [, name = entry, port] = /^(.*[^:]):(\d+)$/.exec(entry) ?? [];
-      if (port !== undefined && isIP(entry) === 0 && port !== url.port) return false;
+      if (port !== undefined && isIP(entry) === 0 && port !== portOf(url)) return false;
       const bare = (isIP(entry) === 0 ? name : entry).replace(/^\[|\]$/g, "").replace(/^\*?\./, "");
       return host === bare || (isIP(host) === 0 && host.endsWith(`.${bare}`));
     });
+}
+
+function portOf({ port, protocol }: URL): string {
+  return port === "" ? (protocol === "https:" ? "443" : "80") : port;
 }
 
 function isInNetwork(host: string, network: string): boolean {

@@ -42,7 +42,7 @@ export async function checkRelayHere(
       "Look into its log, and restart it: modelrelay service restart",
     );
   }
-  const details = `process ${running.pid}, version ${oneLine(answer.version, 40)}, up ${formatDuration(answer.uptimeSecs * 1_000)}`;
+  const details = `process ${running.pid}, version ${oneLine(answer.version, 40)}, up ${answer.uptimeSecs === 0 ? "0 s" : formatDuration(answer.uptimeSecs * 1_000)}`;
   if (answer.version !== version || programOf(machine, running.pid)?.endsWith(" (deleted)") === true) {
     const newer = `${details}, while version ${version} is installed`;
     return doubtful(target, newer, "Restart it: modelrelay service restart");
