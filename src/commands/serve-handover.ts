@@ -1,11 +1,11 @@
 import type { Clock } from "../base/clock.ts";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { ServiceManager } from "../base/service-manager.ts";
 import type { RunningRelay } from "../server/index.ts";
 import { CAN_HAND_OVER } from "../server/heritage.ts";
 import type { Succession } from "./succession.ts";
-import { startSuccessor, type Successor } from "./successor.ts";
+import { EXECUTABLE, startSuccessor, type Successor } from "./successor.ts";
 
 export interface HandoverParts {
   clock: Clock;
@@ -65,7 +65,7 @@ export class Handover {
 
   async #startSuccessor(relay: RunningRelay): Promise<Successor | undefined> {
     const { clock, log, manager, succession, status } = this.#parts;
-    log.info("Starting another process to take over", { file: process.execPath });
+    log.info("Starting another process to take over", { file: EXECUTABLE });
     try {
       // Two processes on one port are as many as the kernel can be told of.
       await this.#unlessStopping(succession?.heritage.released);
@@ -84,7 +84,8 @@ export class Handover {
     } catch (thrown) {
       relay.stay();
       if (!this.#stopping.signal.aborted) manager.ready(status());
-      log.error(messageOf(thrown));
+      const action = thrown instanceof Problem ? thrown.action : undefined;
+      log.error(action === undefined ? messageOf(thrown) : `${messageOf(thrown)} → ${action}`);
       return undefined;
     }
   }

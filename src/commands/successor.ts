@@ -21,6 +21,8 @@ export interface SuccessorParts {
   heritage: Omit<HeritageMessage, "kind">;
   /** Gives it up while it starts. */
   signal: AbortSignal;
+  /** How it is started; as this one was unless given. */
+  command?: string[];
   /** It has ended after it had taken over, as long as this process is there to see it. */
   ended: (how: string) => void;
 }
@@ -29,15 +31,33 @@ export interface SuccessorParts {
 const READY_MS = 30_000;
 
 /**
+ * Where this process was started from. To be looked at now: the runtime asks the system at the first use, which
+ * tells where the file is by then, and that it is deleted once another lies in its place.
+ */
+export const EXECUTABLE = process.execPath;
+
+/**
  * Starts the executable that lies where this one was started from, with the same arguments and environment,
  * and waits until everything new goes to it.
  *
  * @throws {Problem} if it does not come that far; it has been ended then
  */
-export async function startSuccessor({ clock, heritage, signal, ended }: SuccessorParts): Promise<Successor> {
+export async function startSuccessor(parts: SuccessorParts): Promise<Successor> {
+  try {
+    return await start(parts);
+  } catch (cause) {
+    throw new Problem(`Cannot hand over to another process: ${messageOf(cause)}`, {
+      action: "This one goes on as if nothing had happened; what the other one said stands above",
+      cause,
+    });
+  }
+}
+
+async function start(parts: SuccessorParts): Promise<Successor> {
+  const { clock, heritage, signal, command = ownCommand() } = parts;
   const ready = Promise.withResolvers<void>();
   let isReady = false;
-  const child = Bun.spawn(ownCommand(), {
+  const child = Bun.spawn(command, {
     env: { ...process.env, [SUCCESSOR_ENV]: "1" },
     stdin: "ignore",
     stdout: "inherit",
@@ -50,7 +70,7 @@ export async function startSuccessor({ clock, heritage, signal, ended }: Success
     },
     onExit(_, code, signalCode) {
       const how = code === null ? `was ended by signal ${signalCode ?? "?"}` : `ended with exit code ${code}`;
-      if (isReady) ended(how);
+      if (isReady) parts.ended(how);
       else ready.reject(new Error(`it ${how} before it served`));
     },
   });
@@ -62,21 +82,17 @@ export async function startSuccessor({ clock, heritage, signal, ended }: Success
     }
   };
   const abandon = (): void => ready.reject(new Error("this one is to stop"));
-  const limit = clock.after(READY_MS, () =>
-    ready.reject(new Error(`it did not serve within ${READY_MS / 1_000} s`)),
-  );
+  const late = (): void => ready.reject(new Error(`it did not serve within ${READY_MS / 1_000} s`));
+  const limit = clock.after(READY_MS, late);
   signal.addEventListener("abort", abandon);
   if (signal.aborted) abandon();
   try {
     await ready.promise;
     isReady = true;
-  } catch (cause) {
+  } catch (error) {
     child.kill("SIGKILL");
     await child.exited;
-    throw new Problem(`Cannot hand over to another process: ${messageOf(cause)}`, {
-      action: "Look at what it said above; this process goes on as if nothing had happened",
-      cause,
-    });
+    throw error;
   } finally {
     limit.cancel();
     signal.removeEventListener("abort", abandon);
@@ -88,5 +104,5 @@ export async function startSuccessor({ clock, heritage, signal, ended }: Success
 function ownCommand(): string[] {
   const [, script = "", ...args] = process.argv;
   const isCompiled = /^(\/\$bunfs\/|B:[/\\]~BUN)/.test(script);
-  return isCompiled ? [process.execPath, ...args] : [process.execPath, script, ...args];
+  return isCompiled ? [EXECUTABLE, ...args] : [EXECUTABLE, script, ...args];
 }

@@ -14,6 +14,8 @@ export interface Program extends AsyncDisposable {
   readonly pid: number;
   /** Resolves once all of its output has been read. */
   readonly exited: Promise<number>;
+  /** Resolves when this process has ended, though one that it has started may write on. */
+  readonly ended: Promise<number>;
   /** Waits until the output matches. Rejects, with all of the output, if the program ends before. */
   until(pattern: RegExp, from?: "stdout" | "stderr"): Promise<RegExpExecArray>;
   kill(signal: NodeJS.Signals): void;
@@ -84,6 +86,7 @@ export function startProgram(command: string[], { env = {}, cwd }: ProgramOption
     },
     pid: child.pid,
     exited,
+    ended: child.exited,
     async until(pattern, from = "stderr") {
       const found = await outputs[from].until(pattern);
       if (found !== undefined) return found;

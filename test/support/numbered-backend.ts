@@ -4,7 +4,10 @@ interface Sent {
   finish: () => void;
 }
 
-/** An inference server whose streams go on, one numbered event after the other, until they are told to end. */
+/**
+ * An inference server whose streams go on, one numbered event after the other, until they are told to end. Who
+ * says that no stream is wanted gets a short answer at once, for one token each way.
+ */
 export interface NumberedBackend extends AsyncDisposable {
   url: string;
   /** Streams that have begun. */
@@ -20,6 +23,14 @@ const EVENT_MS = 4;
 /** Makes the events differ in length, so that they are cut at any place on their way. */
 const FILL = "0123456789abcdefghijklmnopqrstuvwxyzäöü世界".repeat(8);
 
+const SHORT = {
+  id: "short",
+  object: "chat.completion",
+  model: "numbers",
+  choices: [{ index: 0, message: { role: "assistant", content: "1" }, finish_reason: "stop" }],
+  usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 },
+};
+
 export function startNumberedBackend(): NumberedBackend {
   const streams = new Map<string, Sent>();
   const server = Bun.serve({
@@ -32,7 +43,8 @@ export function startNumberedBackend(): NumberedBackend {
       const { pathname } = new URL(request.url);
       if (pathname === "/v1/models") return Response.json({ object: "list", data: [{ id: "numbers" }] });
       if (pathname !== "/v1/chat/completions") return new Response("no", { status: 404 });
-      const { user } = (await request.json()) as { user: string };
+      const { user, stream } = (await request.json()) as { user: string; stream?: boolean };
+      if (stream === false) return Response.json(SHORT);
       let ended = false;
       const sent: Sent = { text: "", finish: () => (ended = true) };
       streams.set(user, sent);
