@@ -104,6 +104,7 @@ function terminalProgress(clock: Clock, surface: ProgressSurface): Progress {
   let drawn: string | undefined;
   let drawnAt = Number.NEGATIVE_INFINITY;
   let timer: Timer | undefined;
+  let isOver = false;
 
   function draw(): void {
     timer = undefined;
@@ -116,7 +117,7 @@ function terminalProgress(clock: Clock, surface: ProgressSurface): Progress {
   }
 
   function drawSoon(): void {
-    if (timer !== undefined) return;
+    if (timer !== undefined || isOver) return;
     const waitMs = drawnAt + MIN_GAP_MS - clock.now();
     if (waitMs <= 0) draw();
     else timer = clock.after(waitMs, draw);
@@ -133,7 +134,7 @@ function terminalProgress(clock: Clock, surface: ProgressSurface): Progress {
     },
     [Symbol.dispose]() {
       timer?.cancel();
-      parts = undefined;
+      isOver = true;
       surface.covered = undefined;
       surface.clear();
     },

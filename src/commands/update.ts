@@ -156,7 +156,7 @@ async function runUpdate(config: UpdateConfig, terminal: Terminal, signal: Abort
 
   async function downloadAndInstall(): Promise<Updated> {
     using progress = startProgress(systemClock, terminal, (text) => terminal.err(`${text}\n`));
-    return installVersion(releases, version ?? current, installation, {
+    return await installVersion(releases, version ?? current, installation, {
       ...parts,
       told: (shown) => progress.show(shown),
     });

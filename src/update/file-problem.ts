@@ -1,13 +1,9 @@
-import { userInfo } from "node:os";
 import { errorCode, messageOf, Problem } from "../base/errors.ts";
 
+/** By its number: a process may run under one that has no name. */
 function user(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    // A process may run under an id that no user has.
-    return `user ${process.getuid?.() ?? "?"}`;
-  }
+  const id = process.getuid?.();
+  return id === undefined ? "this user" : `the user with id ${id}`;
 }
 
 /** The text of an error of the system without the call and the paths that it ends with. */

@@ -5,10 +5,10 @@ export class UnpackError extends Error {
   override readonly name = "UnpackError";
 }
 
-/** A path in an archive, which has to stay below the folder that it is unpacked in. */
+/** A path in an archive, which has to stay below the folder that it is unpacked in; empty for that folder itself. */
 export function safeName(name: string): string {
   const parts = name.split("/").filter((part) => part !== "" && part !== ".");
-  if (parts.length === 0 || name.startsWith("/") || parts.includes("..") || /[\\:\0]/.test(name))
+  if (name.startsWith("/") || parts.includes("..") || /[\\:\0]/.test(name))
     throw new UnpackError("it holds a path that leads out of it");
   return parts.join("/");
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
@@ -55,12 +55,23 @@ export async function chooseVersion(
   );
 }
 
-async function unpack(archive: string, name: string, work: string): Promise<string> {
+/** @returns the folder that the archive holds, and the executable in it */
+async function unpack(
+  archive: string,
+  name: string,
+  work: string,
+): Promise<{ unpacked: string; fresh: string }> {
   const folder = join(work, "unpacked");
   mkdirSync(folder);
   try {
-    if (name.endsWith(".zip")) unpackZip(archive, folder);
+    const isZip = name.endsWith(".zip");
+    if (isZip) unpackZip(archive, folder);
     else await unpackTar(archive, folder);
+    const unpacked = join(folder, name.replace(/\.(tar\.gz|zip)$/, ""));
+    const fresh = join(unpacked, isZip ? "modelrelay.exe" : "modelrelay");
+    if (!existsSync(fresh)) throw new UnpackError("it holds no executable");
+    rmSync(archive);
+    return { unpacked, fresh };
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
     // What the decompression says of data that is no gzip has a code that begins so.
@@ -70,8 +81,6 @@ async function unpack(archive: string, name: string, work: string): Promise<stri
       cause,
     });
   }
-  rmSync(archive);
-  return join(folder, name.replace(/\.(tar\.gz|zip)$/, ""));
 }
 
 async function download(
@@ -101,9 +110,9 @@ export async function installVersion(
   try {
     const packed = join(work.path, "archive");
     await download(releases, archive, packed, parts);
-    const unpacked = await unpack(packed, archive.name, work.path);
+    const { unpacked, fresh } = await unpack(packed, archive.name, work.path);
     signal.throwIfAborted();
-    const fresh = join(unpacked, platform.startsWith("windows-") ? "modelrelay.exe" : "modelrelay");
+    chmodSync(fresh, 0o755);
     const actual = await versionOf(fresh, parts);
     signal.throwIfAborted();
     if (actual !== version) {

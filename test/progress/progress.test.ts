@@ -132,7 +132,9 @@ describe("Progress", () => {
     progress.show(["two"]);
     progress[Symbol.dispose]();
     clock.advance(1_000);
-    expect([line.drawn, line.covered]).toEqual([["one", ""], undefined]);
+    progress.show(["three"]);
+    clock.advance(1_000);
+    expect([line.drawn, line.covered, clock.pending]).toEqual([["one", ""], undefined, []]);
   });
 
   test("without a terminal a whole line is said at once, and then every ten seconds", () => {
