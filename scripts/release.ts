@@ -126,10 +126,11 @@ async function otherEntries(): Promise<OtherEntry[]> {
   const entries: OtherEntry[] = [];
   for (const path of copied)
     entries.push({ path, bytes: await Bun.file(join(root, path)).bytes(), executable: false });
-  for (const { args, path, windows } of WRITTEN) {
+  const written = WRITTEN.map(async ({ args, path, windows }) => {
     const text = await run([process.execPath, "src/cli.ts", ...args]);
-    entries.push({ path, bytes: new TextEncoder().encode(text), executable: false, windows });
-  }
+    return { path, bytes: new TextEncoder().encode(text), executable: false, windows };
+  });
+  entries.push(...(await Promise.all(written)));
   const manual = new TextEncoder().encode(manPage(version, ALL_COMMANDS));
   entries.push({ path: "share/man/man1/modelrelay.1", bytes: manual, executable: false, windows: false });
   return entries;

@@ -81,8 +81,8 @@ export class Machine implements Disposable {
   }
 
   /** Runs any command with what this machine has. */
-  async run(command: string[], env: Record<string, string> = {}) {
-    return runProgram(command, { env: this.#env(env), cwd: this.dir });
+  async run(command: string[], env: Record<string, string> = {}, cwd = this.dir) {
+    return runProgram(command, { env: this.#env(env), cwd });
   }
 
   async version(path = this.executable): Promise<string> {

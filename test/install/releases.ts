@@ -1,4 +1,13 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
@@ -11,6 +20,9 @@ const ROOT = join(import.meta.dir, "../..");
 /** The version under test, and one that is made from the same sources with another number. */
 export const OLDER: string = packageJson.version;
 export const NEWER = "900.1.2";
+
+/** The release address that the newer one knows. Nobody is there. */
+export const ADDRESS = "https://modelrelay.invalid/releases";
 
 /** What this machine installs. */
 export const TARGET = hostPlatform();
@@ -43,12 +55,15 @@ export function copyOfSources(dir: string, version = OLDER): void {
 
 /** The folder of a release address: `OLDER` of the executable under test, and `NEWER`. Made once. */
 export async function releaseFolder(): Promise<string> {
-  if (existsSync(join(DIR, "latest.txt"))) return DIR;
+  if (existsSync(join(DIR, `v${OLDER}`))) return DIR;
   process.on("exit", () => rmSync(DIR, { recursive: true, force: true }));
   const sources = join(DIR, ".sources");
   copyOfSources(sources, NEWER);
-  const made = [makeRelease(ROOT, DIR, "--executable", binaryPath()), makeRelease(sources, DIR)];
-  await Promise.all(made);
-  writeFileSync(join(DIR, "latest.txt"), `${NEWER}\n`);
+  const older = join(DIR, ".older");
+  await Promise.all([
+    makeRelease(sources, DIR, "--base-url", ADDRESS),
+    makeRelease(ROOT, older, "--executable", binaryPath()),
+  ]);
+  renameSync(join(older, `v${OLDER}`), join(DIR, `v${OLDER}`));
   return DIR;
 }
