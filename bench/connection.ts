@@ -19,13 +19,17 @@ interface Exchange {
   reject(error: Error): void;
 }
 
-/** What every request shows, as every SDK does; `serve --api-key=mr_live_bench` is a relay that asks for it. */
-const API_KEY = "mr_live_bench";
+/** What every request shows, as every SDK does, if its subject asks for no key of its own. */
+const ANY_KEY = "none";
 
-/** `POST /v1/chat/completions` as bytes, head and body in one piece. */
+/**
+ * `POST /v1/chat/completions` as bytes, head and body in one piece.
+ *
+ * @param baseUrl with a key as its user name, if the subject asks for one
+ */
 export function encodePost(baseUrl: URL, body: Buffer): Buffer {
   const path = `${baseUrl.pathname.replace(/\/$/, "")}/v1/chat/completions`;
-  const head = `POST ${path} HTTP/1.1\r\nHost: ${baseUrl.host}\r\nContent-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer ${API_KEY}\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const head = `POST ${path} HTTP/1.1\r\nHost: ${baseUrl.host}\r\nContent-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer ${baseUrl.username || ANY_KEY}\r\nContent-Length: ${body.length}\r\n\r\n`;
   return Buffer.concat([Buffer.from(head), body]);
 }
 

@@ -14,6 +14,8 @@ export const USAGE = `Usage: bun run bench [options]
                           processes of that peer, for its CPU and memory
   --binary NAME=PATH      measure another modelrelay executable too (repeatable)
   --floor                 measure the least that a relay and a worker can be, too (floor.ts)
+  --care                  measure the executable without keys, limits and usage (bare), and with all of
+                          them (full), too
   --backend-port N        port of the backend, for peers started before the run (default: a free one)
   --help
 
@@ -33,11 +35,12 @@ export interface Options {
   readonly peers: readonly Peer[];
   readonly binaries: readonly { readonly name: string; readonly path: string }[];
   readonly floor: boolean;
+  readonly care: boolean;
   readonly backendPort: number;
 }
 
 const RESULTS = join(import.meta.dir, "results");
-const RESERVED = new Set(["direct", "nginx", "relay", "floor"]);
+const RESERVED = new Set(["direct", "nginx", "relay", "bare", "full", "floor"]);
 
 function splitPair(flag: string, text: string): [name: string, value: string] {
   const at = text.indexOf("=");
@@ -93,6 +96,7 @@ export function readOptions(args: string[]): Options | undefined {
         "peer-pids": { type: "string", multiple: true, default: [] },
         binary: { type: "string", multiple: true, default: [] },
         floor: { type: "boolean", default: false },
+        care: { type: "boolean", default: false },
         "backend-port": { type: "string" },
         help: { type: "boolean", default: false },
       },
@@ -142,6 +146,7 @@ export function readOptions(args: string[]): Options | undefined {
     peers,
     binaries,
     floor: values.floor,
+    care: values.care,
     backendPort:
       values["backend-port"] === undefined ? 0 : readCount("--backend-port", values["backend-port"], 65_535),
   };

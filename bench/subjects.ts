@@ -130,6 +130,11 @@ export async function startSubjects(
   else await add(() => startNginx(backend.url, workDir));
   for (const { name, path } of binariesOf(options, note))
     await add(() => startRelay(name, path, backend.url, workDir));
+  if (options.care) {
+    const [own] = binariesOf(options, () => {});
+    for (const care of ["bare", "full"] as const)
+      if (own !== undefined) await add(() => startRelay(care, own.path, backend.url, workDir, care));
+  }
   if (options.floor) await add(() => startFloor(backend.url, workDir));
   for (const peer of options.peers) await add(() => awaitPeer(peer));
   return {

@@ -53,6 +53,11 @@ describe("readOptions", () => {
     expect(readOptions(["--json", "/tmp/x.json"])?.jsonFile).toBe("/tmp/x.json");
   });
 
+  test("measures with and without keys, limits and usage if asked to", () => {
+    expect([readOptions([])?.care, readOptions(["--care"])?.care]).toEqual([false, true]);
+    expect(() => readOptions(["--binary", "full=/x"])).toThrow(UsageError);
+  });
+
   test("gives help instead of a run", () => {
     expect(readOptions(["--help"])).toBeUndefined();
   });

@@ -9,6 +9,7 @@ import { nginxVersion, startNginx } from "../../bench/nginx.ts";
 import { cpuSeconds, processTree, residentBytes } from "../../bench/proc.ts";
 import { startRelay } from "../../bench/relay.ts";
 import { pidsOf } from "../../bench/subject.ts";
+import { binaryPath } from "../support/binary.ts";
 
 let dir = "";
 beforeAll(() => {
@@ -73,6 +74,20 @@ describe("startRelay", () => {
     expect(Object.keys(subject.processes)).toEqual(["relay", "worker"]);
     await subject.stop();
     expect(pids.some(runs)).toBe(false);
+    await backend.stop(true);
+  });
+
+  test("shows the key that a relay with everything looked after asks for", async () => {
+    const backend = startBackend(0);
+    const subject = await startRelay("full", binaryPath(), new URL(backend.url.origin), dir, "full");
+    const common = { connections: 2, warmupMs: 0, durationMs: 100, requestBytes: 300, responseBytes: 64 };
+    const baseUrl = new URL(subject.baseUrl);
+    const shown = await runJob({ kind: "requests", baseUrl: baseUrl.href, ...common });
+    expect([shown.failures, baseUrl.username.startsWith("mr_live_")]).toEqual([0, true]);
+    baseUrl.username = "";
+    const asked = await fetch(`${baseUrl.origin}/v1/chat/completions`, { method: "POST", body: "{}" });
+    expect(asked.status).toBe(401);
+    await subject.stop();
     await backend.stop(true);
   });
 
