@@ -62,7 +62,8 @@ export class Machine implements Disposable {
     writeFileSync(join(this.tools, name), `#!${found("dash")}\n${script}\n`, { mode: 0o755 });
   }
 
-  #command(script: string, args: string[]): string[] {
+  /** What runs install.sh, with the prefix of this machine. */
+  command(script: string, args: string[] = []): string[] {
     return [...this.#shell, script, "--prefix", this.prefix, ...args];
   }
 
@@ -72,12 +73,12 @@ export class Machine implements Disposable {
 
   /** Starts install.sh, with the prefix of this machine. */
   start(script: string, args: string[] = [], env: Record<string, string> = {}): Program {
-    return startProgram(this.#command(script, args), { env: this.#env(env), cwd: this.dir });
+    return startProgram(this.command(script, args), { env: this.#env(env), cwd: this.dir });
   }
 
   /** Runs install.sh to its end, with the prefix of this machine. */
   async install(script: string, args: string[] = [], env: Record<string, string> = {}) {
-    return this.run(this.#command(script, args), env);
+    return this.run(this.command(script, args), env);
   }
 
   /** Runs any command with what this machine has. */

@@ -1,10 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { startOnTerminal } from "../support/on-terminal.ts";
 import { asNobody, Machine, namesIn } from "./machine.ts";
 import { TARGET } from "./releases.ts";
 import { serveReleases } from "./release-server.ts";
 import { FIRST, SECOND, SmallReleases } from "./small-release.ts";
+
+const SBIN = { PATH: "/usr/sbin:/sbin:/usr/bin:/bin" };
 
 describe("install.sh", () => {
   test("takes the address from --base-url, and the version from --version", async () => {
@@ -92,6 +95,25 @@ describe("install.sh", () => {
   });
 });
 
+describe("The download", () => {
+  for (const [shell, fetcher, bar] of [
+    ["dash", "curl", /100\.0%|#{10}/],
+    ["dash", "wget", /100%\[=+>\]/],
+    ["busybox", "wget", /100% \|\*+\|/],
+  ] as const) {
+    test(`shows how far it is on a terminal (${shell}, ${fetcher})`, async () => {
+      using machine = new Machine({ shell, programs: shell === "busybox" ? [] : [fetcher] });
+      using releases = new SmallReleases();
+      await using server = await serveReleases(releases.path);
+      const env = { ...server.env, PATH: machine.tools, HOME: machine.home };
+      await using run = startOnTerminal(machine.command(releases.script), { env });
+      expect(await run.exited).toBe(0);
+      expect(run.written).toMatch(bar);
+      expect(await machine.version()).toBe(SECOND);
+    });
+  }
+});
+
 describe("Installing again", () => {
   test("says that this version is there, and downloads nothing", async () => {
     using machine = new Machine();
@@ -127,6 +149,22 @@ describe("Installing again", () => {
     await machine.install(releases.script, [], server.env);
     await machine.install(releases.script, ["--version", FIRST], server.env);
     expect([await machine.version(), await machine.version(machine.previous)]).toEqual([FIRST, SECOND]);
+  });
+
+  const canSetCapabilities = process.getuid?.() === 0 && Bun.which("setcap", SBIN) !== null;
+  test.skipIf(!canSetCapabilities)("passes on what setcap allowed the one before it", async () => {
+    using machine = new Machine({ programs: ["curl", "getcap", "setcap"] });
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, ["--version", FIRST], server.env);
+    await machine.run(["setcap", "cap_net_bind_service=ep", machine.executable]);
+    const { stderr } = await machine.install(releases.script, [], server.env);
+    const { stdout } = await machine.run(["getcap", machine.executable]);
+    expect({ stderr, stdout }).toEqual({
+      stderr: "",
+      stdout: `${machine.executable} cap_net_bind_service=ep\n`,
+    });
+    expect(await machine.version()).toBe(SECOND);
   });
 
   test("replaces an executable that does not run", async () => {
