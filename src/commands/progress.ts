@@ -20,6 +20,51 @@ export function startProgress(
 
 /** How often what is left is counted. */
 const LOOK_MS = 200;
+/** What is done sooner needs no progress. */
+const QUICK_MS = 1_000;
+
+/** A log that keeps in mind what it has said last: the stage that some work is at. */
+export interface StageLog extends Log {
+  readonly stage: string | undefined;
+  /** Says something that is no stage. */
+  say(message: string): void;
+}
+
+export function createStageLog(log: Log): StageLog {
+  let stage: string | undefined;
+  return {
+    ...log,
+    info(message, fields) {
+      stage = message;
+      log.info(message, fields);
+    },
+    say: (message) => log.info(message),
+    get stage() {
+      return stage;
+    },
+  };
+}
+
+/** Waits for work, and tells meanwhile at which stage it is and how long it has taken. */
+export async function showStages<T>(
+  what: string,
+  work: Promise<T>,
+  { clock, log, env }: { clock: Clock; log: StageLog; env: Terminal["env"] },
+): Promise<T> {
+  const begun = clock.now();
+  using progress = startProgress(clock, { env }, (text) => log.say(text));
+  const look = (): void => {
+    const seconds = Math.floor((clock.now() - begun) / 1_000);
+    progress.show([`${what}: ${log.stage ?? "in progress"}`, `${seconds} s`]);
+    timer = clock.after(LOOK_MS, look);
+  };
+  let timer = clock.after(QUICK_MS, look);
+  try {
+    return await work;
+  } finally {
+    timer.cancel();
+  }
+}
 
 export interface Drain {
   clock: Clock;

@@ -10,6 +10,7 @@ import { acmeOptionsOf, authorityOf } from "./certificate-parts.ts";
 import { commandNode, type Command, type Terminal } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { defineOptions, type Config } from "./options.ts";
+import { createStageLog, showStages } from "./progress.ts";
 import type { Reading } from "./read-config.ts";
 import {
   acmeOptions,
@@ -76,20 +77,22 @@ async function orderAll(
   terminal: Terminal,
   told: { ordered: string; notDue: string; isKept: boolean },
 ): Promise<number> {
+  const watched = { ...opened, log: createStageLog(opened.log) };
   const port = await openChallengePort(config.httpPort, store, opened);
-  const authority = authorityOf(store, acmeOptionsOf(config, opened));
+  const authority = authorityOf(store, acmeOptionsOf(config, watched));
   let code = 0;
   try {
     for (const domain of domains) {
       const keeper = new DomainKeeper(domain, {
-        ...opened,
+        ...watched,
         store,
         authority,
         random: Math.random,
         onChange() {},
       });
       try {
-        const ordered = await keeper.obtain({ force: config.force });
+        const work = keeper.obtain({ force: config.force });
+        const ordered = await showStages(domain, work, { ...watched, env: terminal.env });
         const { certificate } = keeper.report;
         const until = `, valid until ${new Date(certificate?.notAfter ?? 0).toISOString()}`;
         await terminal.out(`${domain}: ${ordered ? told.ordered : told.notDue}${told.isKept ? until : ""}\n`);
