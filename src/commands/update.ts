@@ -111,13 +111,15 @@ function restartText(running: readonly Running[] | undefined): string[] {
     ];
   const services = new Set(running.map(({ service }) => service).filter((name) => name !== undefined));
   const alone = running.filter(({ service }) => service === undefined).map(({ pid }) => pid);
+  const isOne = alone.length === 1;
   return [
-    ...[...services].map((name) => `${name} still runs the version before: modelrelay service restart`),
-    ...(alone.length === 0
-      ? []
-      : [
-          `${alone.length === 1 ? "Process" : "Processes"} ${alone.join(", ")} still ${alone.length === 1 ? "runs" : "run"} the version before: stop and start again`,
-        ]),
+    ...[...services].map(
+      (name) => `A service still runs the version before; to change that: modelrelay service restart ${name}`,
+    ),
+    ...(isOne ? [`Process ${alone[0]} still runs the version before: stop it and start it again`] : []),
+    ...(alone.length > 1
+      ? [`Processes ${alone.join(", ")} still run the version before: stop and start them again`]
+      : []),
   ];
 }
 

@@ -3,13 +3,17 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 /** A process that runs an executable which has been replaced. */
 export interface Running {
   pid: number;
-  /** The systemd unit that it belongs to, without `.service`. */
+  /** The arguments of `modelrelay service restart` for it; `undefined` where it is no service of ours. */
   service: string | undefined;
 }
 
-function serviceOf(pid: number): string | undefined {
-  const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
-  return /([^/\n]+)\.service$/m.exec(groups)?.[1];
+/** Which service a control group of systemd belongs to, by the names that `modelrelay service` gives its units. */
+export function serviceOf(group: string): string | undefined {
+  const unit = /\/([^/\n]+)\.service$/m.exec(group)?.[1] ?? "";
+  const [, worker] = /^modelrelay(?:-worker@(.+))?$/.exec(unit) ?? [undefined];
+  if (worker === undefined && unit !== "modelrelay") return undefined;
+  const isOfUser = /\/user@\d+\.service\//.test(group);
+  return `${worker === undefined ? "serve" : `worker ${worker}`}${isOfUser ? " --user" : ""}`;
 }
 
 /**
@@ -26,7 +30,8 @@ export function processesOf(path: string): Running[] | undefined {
     if (!(pid > 0) || pid === process.pid) continue;
     try {
       const running = statSync(`/proc/${pid}/exe`);
-      if (running.ino === ino && running.dev === dev) found.push({ pid, service: serviceOf(pid) });
+      if (running.ino !== ino || running.dev !== dev) continue;
+      found.push({ pid, service: serviceOf(readFileSync(`/proc/${pid}/cgroup`, "utf8")) });
     } catch {
       // Another user's, or gone by now.
     }

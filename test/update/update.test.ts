@@ -204,7 +204,9 @@ describe.skipIf(process.platform === "win32")("update", () => {
     await using serve = installed.start(["serve", "--listen=127.0.0.1:0"]);
     await serve.until(/The relay listens/);
     const { stdout } = await installed.run(["update"], server.env);
-    expect(stdout).toContain(`Process ${serve.pid} still runs the version before: stop and start again\n`);
+    expect(stdout).toContain(
+      `Process ${serve.pid} still runs the version before: stop it and start it again\n`,
+    );
     serve.kill("SIGTERM");
     expect(await serve.exited).toBe(0);
   });
