@@ -39,6 +39,40 @@ describe("Signals", () => {
     expect(await ended.catch((reason: unknown) => reason)).toEqual(new Error("stuck"));
   });
 
+  test.if(process.platform !== "win32")(
+    "SIGUSR2 ends the command with 0 once another has its place",
+    async () => {
+      const source = new EventEmitter();
+      const takenOver = Promise.withResolvers<boolean>();
+      const ended = stopRequested(
+        { onFirst: () => new Promise(() => {}), onHandOver: () => takenOver.promise },
+        source,
+      );
+      source.emit("SIGUSR2");
+      takenOver.resolve(true);
+      expect(await ended).toBe(0);
+      expect(source.listenerCount("SIGUSR2")).toBe(0);
+    },
+  );
+
+  test.if(process.platform !== "win32")(
+    "SIGUSR2 changes nothing if no other has, and can be sent again",
+    async () => {
+      const source = new EventEmitter();
+      let asked = 0;
+      const ended = stopRequested(
+        { onFirst: () => Promise.resolve(), onHandOver: () => Promise.resolve(++asked > 5) },
+        source,
+      );
+      source.emit("SIGUSR2");
+      source.emit("SIGUSR2");
+      await Promise.resolve();
+      source.emit("SIGTERM");
+      source.emit("SIGUSR2");
+      expect([await ended, asked]).toEqual([0, 2]);
+    },
+  );
+
   test.if(process.platform !== "win32")("a hang-up reloads, but no longer once it drains", async () => {
     const source = new EventEmitter();
     const drained = Promise.withResolvers<void>();

@@ -152,6 +152,24 @@ describe("Connection", () => {
     expect(worker.step(lost)).toEqual([{ kind: "finish", code: 0 }]);
   });
 
+  test("stays on its link when the relay's address passes on, and does not come back when that ends", () => {
+    const worker = machine();
+    worker.step({ kind: "registered" });
+    expect(worker.step({ kind: "drain", purpose: "move" })).toEqual([{ kind: "moveOn" }]);
+    expect(worker.step({ kind: "drain", purpose: "move" })).toEqual([]);
+    expect(worker.step({ kind: "drain", purpose: "redial" })).toEqual([]);
+    expect(worker.step({ kind: "drained" })).toEqual([]);
+    expect(worker.step(lost)).toEqual([{ kind: "finish", code: 0 }]);
+  });
+
+  test("leaves for good, with what runs finished, when it is told to while it moves", () => {
+    const worker = machine();
+    worker.step({ kind: "registered" });
+    worker.step({ kind: "drain", purpose: "move" });
+    expect(worker.step({ kind: "drain", purpose: "leave" })).toEqual([{ kind: "drainJobs" }]);
+    expect(worker.step({ kind: "drained" })).toEqual([{ kind: "closeLink", code: 1000, reason: "drained" }]);
+  });
+
   test("stops in any state, once", () => {
     const worker = machine();
     worker.step({ kind: "registered" });
