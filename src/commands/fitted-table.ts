@@ -6,15 +6,15 @@ export interface Column {
   align?: "right";
   /**
    * How its cells are cut where there is little room; others never are. A `list` (with commas and spaces)
-   * loses its last items first, and is cut before a `name` loses its middle.
+   * loses its last items, a `text` its end, and then a `name` its middle.
    */
-  cut?: "name" | "list";
+  cut?: "name" | "list" | "text";
 }
 
 const LETTERS = new Intl.Segmenter();
 const GAP = 2;
 /** What a cut column keeps. */
-const LEAST_WIDTH = { list: 16, name: 12 };
+const LEAST_WIDTH = { list: 16, text: 16, name: 12 };
 /** Of a cell, where there is room for any. */
 const MAX_CELL = 4_000;
 
@@ -33,8 +33,8 @@ export function fittedTable(
   const widths = columns.map(({ title }, at) =>
     Math.max(title.length, ...cells.map((row) => Bun.stringWidth(row[at] ?? ""))),
   );
-  const excess = sum(widths) + GAP * (columns.length - 1) - width;
-  shrink(columns, widths, "name", shrink(columns, widths, "list", excess));
+  let excess = sum(widths) + GAP * (columns.length - 1) - width;
+  for (const kind of ["list", "text", "name"] as const) excess = shrink(columns, widths, kind, excess);
   return [columns.map(({ title }) => title), ...cells].map((row) =>
     columns
       .map(({ align, cut }, at) =>
@@ -76,7 +76,8 @@ function padded(text: string, width: number, align: Column["align"]): string {
 
 function cutCell(text: string, width: number, cut: Column["cut"]): string {
   if (Bun.stringWidth(text) <= width) return text;
-  return cut === "list" ? cutList(text.split(", "), width) : cutMiddle(text, width);
+  if (cut === "list") return cutList(text.split(", "), width);
+  return cut === "text" ? cutText(text, width) : cutMiddle(text, width);
 }
 
 /** `llama3.1:8b, phi4 +3`: those that fit, and how many more there are. */
@@ -99,6 +100,17 @@ function cutMiddle(text: string, width: number): string {
     end = index;
   }
   return cutText(text, width - tail) + text.slice(end);
+}
+
+/** Lines of whole words; a word that is longer than a line is cut. */
+export function wrapText(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1);
+    if (line === undefined || Bun.stringWidth(line) + 1 + Bun.stringWidth(word) > width) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines.map((line) => cutText(line, width));
 }
 
 /** As much of a text as fits, with `…` where some is missing; a letter may take two cells. */

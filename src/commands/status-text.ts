@@ -1,7 +1,7 @@
 import { formatBytes } from "../base/bytes.ts";
 import { formatDuration } from "../base/duration.ts";
 import { oneLine } from "../base/one-line.ts";
-import { cutText, fittedTable, type Column } from "./fitted-table.ts";
+import { cutText, fittedTable, wrapText, type Column } from "./fitted-table.ts";
 import type { CertificateView, ModelView, RatesView, StatusView, WorkerView } from "./status-view.ts";
 import { timeText } from "./table-text.ts";
 
@@ -26,6 +26,9 @@ interface Section {
   what: string;
 }
 
+/** What stands before the facts, and how long one of them may be. */
+const NAME_WIDTH = 13;
+const MAX_FACT = 400;
 /** A table is not cut below that. */
 const LEAST_ROWS = 3;
 const DAY_MS = 86_400_000;
@@ -34,7 +37,7 @@ const SHORT_OF_DAYS = 7;
 
 /** The picture of a relay, for a terminal of a given size. */
 export function statusLines(view: StatusView, { columns, rows }: Room): StyledLine[] {
-  const head = headLines(view);
+  const head = headLines(view, columns);
   const sections = [workers(view), models(view), certificates(view)].filter(
     (section) => section.rows.length > 0,
   );
@@ -49,7 +52,7 @@ export function statusLines(view: StatusView, { columns, rows }: Room): StyledLi
   return lines.map(({ text, ...rest }) => ({ text: cutText(text, columns), ...rest }));
 }
 
-function headLines(view: StatusView): StyledLine[] {
+function headLines(view: StatusView, columns: number): StyledLine[] {
   const { requests_in_flight: running, queue_depth: queued, rates } = view;
   const state = view.ready ? "ready" : "not ready";
   const facts = [
@@ -64,11 +67,15 @@ function headLines(view: StatusView): StyledLine[] {
     ...view.reasons.map((reason) => ["not ready", reason]),
     ...view.warnings.map((warning) => ["warning", warning]),
   ];
-  const line = ([name = "", text = ""]: string[]): string => `${name.padEnd(13)}${oneLine(text, 400)}`;
+  const lines = ([name = "", text = ""]: string[], style?: StyledLine["style"]): StyledLine[] =>
+    wrapText(oneLine(text, MAX_FACT), columns - NAME_WIDTH).map((part, at) => ({
+      text: (at === 0 ? name : "").padEnd(NAME_WIDTH) + part,
+      ...(style !== undefined && { style }),
+    }));
   return [
-    ...facts.map((fact): StyledLine => ({ text: line(fact) })),
-    ...troubles.map((trouble): StyledLine => ({ text: line(trouble), style: "trouble" })),
-    ...view.notes.map((note): StyledLine => ({ text: line(["note", note]) })),
+    ...facts.flatMap((fact) => lines(fact)),
+    ...troubles.flatMap((trouble) => lines(trouble, "trouble")),
+    ...view.notes.flatMap((note) => lines(["note", note])),
   ];
 }
 
@@ -171,7 +178,7 @@ function certificates({ certificates: all, at }: StatusView): Section {
       { title: "CERTIFICATE", cut: "name" },
       { title: "VALID UNTIL" },
       { title: "DAYS", align: "right" },
-      { title: "RENEWAL", cut: "list" },
+      { title: "RENEWAL", cut: "text" },
     ],
     rows: all.map((certificate) => {
       const days = daysLeft(certificate, Date.parse(at));

@@ -43,7 +43,7 @@ export async function watch<T>(watching: Watching<T>): Promise<void> {
   } finally {
     stopSizes?.();
     if (screen !== undefined)
-      await terminal.out(LEAVE + (last === undefined ? "" : finalPicture(watching, last.seen)));
+      await terminal.out(LEAVE + (last === undefined ? "" : finalPicture(watching, screen, last.seen)));
   }
 }
 
@@ -54,10 +54,9 @@ function picture<T>({ screen, draw }: Watching<T>, seen: T): string {
   return HOME + drawn + TO_END_OF_SCREEN;
 }
 
-/** What was seen last stays on the terminal. */
-function finalPicture<T>({ screen, draw }: Watching<T>, seen: T): string {
-  const columns = screen?.columns ?? Infinity;
-  return text(draw(seen, { columns, rows: Infinity }), screen?.inColour ?? false);
+/** What was seen last stays on the terminal, as it was. */
+function finalPicture<T>({ draw }: Watching<T>, screen: Screen, seen: T): string {
+  return text(draw(seen, screen), screen.inColour);
 }
 
 /** Lines for stdout. */

@@ -78,7 +78,7 @@ function ownToken(config: StatusConfig, { isHere }: RelayAddress): string | unde
 }
 
 /** What one look brought, where a relay that is away is no reason to stop looking. */
-type Seen = { at: string } & ({ view: StatusView } | { error: string; sinceMs: number });
+type Seen = { at: string } & ({ view: StatusView } | { error: string; down_secs: number });
 
 async function runWatch(config: StatusConfig, terminal: Terminal): Promise<number> {
   const screen = config.json ? undefined : screenOf(terminal.env);
@@ -103,7 +103,7 @@ async function runWatch(config: StatusConfig, terminal: Terminal): Promise<numbe
     } catch (error) {
       if (error instanceof TokenRefused) throw error;
       goneSince ??= systemClock.now();
-      return { at, error: messageOf(error), sinceMs: systemClock.now() - goneSince };
+      return { at, error: messageOf(error), down_secs: Math.floor((systemClock.now() - goneSince) / 1_000) };
     }
   };
   const watching = watch({
@@ -125,7 +125,7 @@ async function runWatch(config: StatusConfig, terminal: Terminal): Promise<numbe
 function seenLines(seen: Seen, room: Room): StyledLine[] {
   const time: StyledLine = { text: `${seen.at.slice(0, 19).replace("T", " ")} UTC` };
   if ("view" in seen) return [time, ...statusLines(seen.view, { ...room, rows: room.rows - 1 })];
-  const since = seen.sinceMs < 1_000 ? "" : ` (for ${formatDuration(seen.sinceMs)})`;
+  const since = seen.down_secs === 0 ? "" : ` (for ${formatDuration(seen.down_secs * 1_000)})`;
   return [time, { text: `${seen.error}${since}`, style: "trouble" }];
 }
 
