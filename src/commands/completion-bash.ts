@@ -29,6 +29,7 @@ export function bashCompletion(places: readonly Place[]): string {
   const repeatable = places.flatMap(({ words, flags }) =>
     flags.filter(({ isRepeatable }) => isRepeatable).map(({ name }) => quoted(`${words} ${name}`)),
   );
+  const withRest = places.filter(({ hasRest }) => hasRest).map(({ words }) => quoted(words));
   const lists = places
     .map(
       ({ words, members, flags }) =>
@@ -59,6 +60,14 @@ ${arms(operands)}    *) return 1 ;;
   esac
 }
 
+# Whether flags of another command may follow -- at a place.
+_modelrelay_has_rest() {
+  case $1 in
+    ${withRest.length === 0 ? "''" : withRest.join(" | ")}) return 0 ;;
+  esac
+  return 1
+}
+
 _modelrelay_is_repeatable() {
   case $1 in
     ${repeatable.length === 0 ? "''" : repeatable.join(" | ")}) return 0 ;;
@@ -86,7 +95,7 @@ _modelrelay_offer() {
 }
 
 _modelrelay() {
-  local REPLY members flags place='' word flag='' used=' ' operands=0 at=1 last=$COMP_CWORD
+  local REPLY members flags place='' first='' word flag='' used=' ' operands=0 at=1 last=$COMP_CWORD
   local current=\${COMP_WORDS[COMP_CWORD]} prefix=''
   COMPREPLY=()
   while [ "$at" -lt "$last" ] && _modelrelay_lists "\${place:+$place }\${COMP_WORDS[at]}"; do
@@ -99,7 +108,14 @@ _modelrelay() {
     word=\${COMP_WORDS[at]}
     at=$((at + 1))
     case $word in
-      --) return ;;
+      --)
+        # The flags of the command that the first operand names follow.
+        _modelrelay_has_rest "$place" && _modelrelay_lists "$first" || return
+        place=$first
+        used=' '
+        flag=''
+        operands=0
+        ;;
       =) ;;
       --*=*)
         used="$used\${word%%=*} "
@@ -111,7 +127,10 @@ _modelrelay() {
         _modelrelay_value "$place $word" && flag=$word
         ;;
       *)
-        [ -n "$flag" ] || operands=$((operands + 1))
+        if [ -z "$flag" ]; then
+          operands=$((operands + 1))
+          [ -n "$first" ] || first=$word
+        fi
         flag=''
         ;;
     esac

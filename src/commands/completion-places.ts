@@ -30,6 +30,8 @@ export interface Place {
   members: readonly { name: string; help: string }[];
   operands: readonly { hint: string; takes: Takes }[];
   flags: readonly CompletedFlag[];
+  /** Whether what follows `--` are flags of the command that the first operand names. */
+  hasRest: boolean;
 }
 
 function takesOf({ option, isFileOfSecret }: Setting): Takes {
@@ -79,6 +81,7 @@ function commandPlace(command: CommandFacts): Place {
     operands: operands.map((setting) => ({ hint: setting.option.hint ?? "VALUE", takes: takesOf(setting) })),
     // What can stand alone is seldom written with its flag.
     flags: [...settings.filter((setting) => !operands.includes(setting)).flatMap(flagsOf), HELP_FLAG],
+    hasRest: command.rest !== undefined,
   };
 }
 
@@ -102,13 +105,13 @@ export function completionPlaces(
       .filter((other) => parentOf(other) === words)
       .map((other) => ({ name: other.slice(words === "" ? 0 : words.length + 1), help: helpOf(other) }));
   const help = { name: "help", help: "What a command does and its flags" };
-  const none = { operands: [], flags: [] };
+  const none = { operands: [], flags: [], hasRest: false };
   return [
-    { words: "", members: [...membersOf(""), help], operands: [], flags: [HELP_FLAG, VERSION_FLAG] },
-    { words: "help", members: membersOf(""), ...none },
+    { ...none, words: "", members: [...membersOf(""), help], flags: [HELP_FLAG, VERSION_FLAG] },
+    { ...none, words: "help", members: membersOf("") },
     ...groupWords.flatMap((words) => [
-      { words, members: membersOf(words), operands: [], flags: [HELP_FLAG] },
-      { words: `help ${words}`, members: membersOf(words), ...none },
+      { ...none, words, members: membersOf(words), flags: [HELP_FLAG] },
+      { ...none, words: `help ${words}`, members: membersOf(words) },
     ]),
     ...commands.map(commandPlace),
   ];

@@ -7,7 +7,7 @@ function takenText(takes: Takes | undefined): string {
   return takes.kind === "names" ? `names ${takes.names.join(" ")}` : takes.kind;
 }
 
-function placeLines({ words, members, operands, flags }: Place): string {
+function placeLines({ words, members, operands, flags, hasRest }: Place): string {
   const memberList = members.map(
     ({ name, help }) => `        @{ Name = ${quoted(name)}; Help = ${quoted(help)} }\n`,
   );
@@ -20,6 +20,7 @@ function placeLines({ words, members, operands, flags }: Place): string {
       Members = @(
 ${memberList.join("")}      )
       Operands = @(${operandList})
+      Rest = ${hasRest ? "$true" : "$false"}
       Flags = @(
 ${flagList.join("")}      )
     }
@@ -44,11 +45,20 @@ ${places.map(placeLines).join("")}  }
       ForEach-Object { $_.Extent.Text }
   )
   $place = ''
+  $first = ''
   $operands = 0
   $pending = $null
   $used = @()
   foreach ($word in $words) {
-    if ($word -eq '--') { return }
+    if ($word -eq '--') {
+      # The flags of the command that the first operand names follow.
+      if (-not $places[$place].Rest -or -not $places.ContainsKey($first)) { return }
+      $place = $first
+      $operands = 0
+      $pending = $null
+      $used = @()
+      continue
+    }
     if ($word.StartsWith('-')) {
       $name = ($word -split '=', 2)[0]
       $used += $name
@@ -58,7 +68,9 @@ ${places.map(placeLines).join("")}  }
     }
     if ($pending) { $pending = $null; continue }
     $next = "$place $word".Trim()
-    if ($operands -eq 0 -and $places.ContainsKey($next)) { $place = $next } else { $operands++ }
+    if ($operands -eq 0 -and $places.ContainsKey($next)) { $place = $next; continue }
+    if ($operands -eq 0) { $first = $word }
+    $operands++
   }
 
   function Offer($takes, $word, $prefix) {

@@ -42,6 +42,22 @@ ${list}      )
 
 export function zshCompletion(places: readonly Place[]): string {
   const known = places.map(({ words }) => words).filter((words) => words !== "");
+  const withRest = places.filter(({ hasRest }) => hasRest).map(({ words }) => quoted(words));
+  const rest =
+    withRest.length === 0
+      ? ""
+      : `  # Behind -- stand the flags of the command that the first operand names.
+  case $place in
+    (${withRest.join("|")})
+      local -i end=\${words[(i)--]}
+      if (( end < CURRENT )); then
+        place=$words[2]
+        words=("$place" "\${(@)words[end + 1,-1]}")
+        (( CURRENT -= end - 1 ))
+      fi
+      ;;
+  esac
+`;
   return `#compdef modelrelay
 # zsh completion for modelrelay, made by: modelrelay completions zsh
 
@@ -60,7 +76,7 @@ _modelrelay() {
       (*) break ;;
     esac
   done
-  case $place in
+${rest}  case $place in
 ${places.map(placeArm).join("")}  esac
 }
 

@@ -65,6 +65,27 @@ describe.skipIf(lacksPart("bash"))("Completions of bash", () => {
     expect(askBash(installed, lines)).toEqual(lines.map(() => []));
   });
 
+  test("offer the flags of the command that is named, behind --", () => {
+    using installed = new Installed("bash");
+    const install = ["modelrelay", "service", "install"];
+    const [flags, none, level, file, other, before] = askBash(installed, [
+      [...install, "worker", "--", "--max-"],
+      [...install, "--", "--max-"],
+      [...install, "--user", "serve", "gpu", "--", "--log-level", "=", "w"],
+      [...install, "worker", "--user", "--", "--worker-secret-file", "rel"],
+      [...install, "serve", "--user", "--", "--us"],
+      [...install, "serve", "--max-"],
+    ]);
+    expect([flags, none, level, file, other, before]).toEqual([
+      ["--max-concurrency"],
+      [],
+      ["warn"],
+      ["relay.toml"],
+      ["--usage-retention"],
+      [],
+    ]);
+  });
+
   test("offer every flag of every command once, opposites only to who begins one", () => {
     using installed = new Installed("bash");
     const commands = PLACES.filter(({ members, words }) => members.length === 0 && words !== "");
@@ -134,6 +155,26 @@ describe.skipIf(lacksPart("fish"))("Completions of fish", () => {
     expect(answers.map((answer) => answer.sort())).toEqual(lines.map(([, expected]) => expected.toSorted()));
   });
 
+  test("offer the flags of the command that is named, behind --", () => {
+    using installed = new Installed("fish");
+    const answers = askFish(installed, [
+      "modelrelay service install worker -- --max-",
+      "modelrelay service install -- --max-",
+      "modelrelay service install --user serve -- --log-level w",
+      "modelrelay service install worker --user -- --worker-secret-file rel",
+      "modelrelay service install serve -- --us",
+      "modelrelay service install serve -- --tls --us",
+    ]);
+    expect(answers).toEqual([
+      ["--max-concurrency"],
+      [],
+      ["warn"],
+      ["relay.toml"],
+      ["--usage-retention"],
+      ["--usage-retention"],
+    ]);
+  });
+
   test("offer every flag of every command", () => {
     using installed = new Installed("fish");
     const commands = PLACES.filter(({ members, words }) => members.length === 0 && words !== "");
@@ -161,6 +202,9 @@ describe.skipIf(lacksPart("zsh"))("Completions of zsh", () => {
     ["modelrelay db backup a", String.raw`db backup a\ file.pem `],
     ["modelrelay completions fi", "completions fish "],
     ["modelrelay worker --worker-secret-f", "--worker-secret-file="],
+    ["modelrelay service install worker -- --max-c", "--max-concurrency="],
+    ["modelrelay service install serve --user -- --log-level=w", "--log-level=warn "],
+    ["modelrelay service install wor", "install worker "],
     ["modelrelay keys ", "Makes a key for a client and shows it, once"],
   ];
 
