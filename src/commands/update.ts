@@ -79,10 +79,10 @@ function ownInstallation(): Installation {
 }
 
 async function runCheck(config: UpdateConfig, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const base = addressOf(config);
+  const releases = new Releases(addressOf(config), { clock: systemClock, signal });
   let newest: string;
   try {
-    newest = await new Releases(base, { clock: systemClock, signal }).newest();
+    newest = await releases.newest();
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     reportFailure(error, terminal.err, false);
@@ -90,7 +90,7 @@ async function runCheck(config: UpdateConfig, terminal: Terminal, signal: AbortS
   }
   const order = compareVersions(newest, current);
   if (config.json) {
-    const found = { current, newest, update_available: order > 0, base_url: base };
+    const found = { current, newest, update_available: order > 0, base_url: releases.base };
     await terminal.out(`${JSON.stringify(found)}\n`);
   } else if (order > 0) {
     await terminal.out(

@@ -35,32 +35,34 @@ export interface Archive {
 
 /** What a release address offers. */
 export class Releases {
-  /** http or https, without a final slash. */
+  /** As messages show it. */
   readonly base: string;
+  readonly #address: string;
   readonly #clock: Clock;
   readonly #signal: AbortSignal;
 
-  constructor(base: string, { clock, signal }: ReleaseParts) {
-    this.base = base;
+  /** @param address http or https, without a final slash; a name and password in it are for the server alone */
+  constructor(address: string, { clock, signal }: ReleaseParts) {
+    this.base = withoutPassword(address);
+    this.#address = address;
     this.#clock = clock;
     this.#signal = signal;
   }
 
   /** @throws {Problem} if the address does not say */
   async newest(): Promise<string> {
-    const url = `${this.base}/latest.txt`;
-    const text = await this.#text(url);
+    const text = await this.#text("latest.txt");
     const version = parseVersion(text);
     if (version !== undefined) return version;
     throw new Problem(
-      `Cannot find the newest version at ${url}: "${oneLine(text.trim(), 40)}" is no version such as 1.2.3`,
+      `Cannot find the newest version at ${this.base}/latest.txt: "${oneLine(text.trim(), 40)}" is no version such as 1.2.3`,
       { action: `Check the release address, ${this.base}, and that this network needs no login` },
     );
   }
 
   /** @throws {Problem} if there is no such version, or nothing in it for the platform */
   async archive(version: string, platform: string): Promise<Archive> {
-    const sums = readSums(await this.#text(`${this.base}/v${version}/SHA256SUMS`, version));
+    const sums = readSums(await this.#text(`v${version}/SHA256SUMS`, version));
     const ending = platform.startsWith("windows-") ? "zip" : "tar.gz";
     const stem = `modelrelay-${version}-`;
     const name = `${stem}${platform}.${ending}`;
@@ -83,32 +85,36 @@ export class Releases {
     file: FileHandle,
     told: (received: number, total: number | undefined) => void,
   ): Promise<void> {
-    const url = `${this.base}/v${version}/${name}`;
+    const path = `v${version}/${name}`;
     const hash = createHash("sha256");
-    await this.#read(url, { version, limit: MAX_ARCHIVE }, async (chunk, received, total) => {
+    await this.#read(path, { version, limit: MAX_ARCHIVE }, async (chunk, received, total) => {
       hash.update(chunk);
       await writeAll(file, chunk);
       told(received, total);
     });
     const actual = hash.digest("hex");
     if (actual === sum) return;
-    throw new Problem(`Cannot trust ${url}: its SHA-256 is ${actual}, and SHA256SUMS says ${sum}`, {
-      action: `It was cut short or changed on its way; nothing was changed here. Try again, and if that does not help, tell whoever runs ${this.base}`,
-    });
+    throw new Problem(
+      `Cannot trust ${this.base}/${path}: its SHA-256 is ${actual}, and SHA256SUMS says ${sum}`,
+      {
+        action: `It was cut short or changed on its way; nothing was changed here. Try again, and if that does not help, tell whoever runs ${this.base}`,
+      },
+    );
   }
 
-  async #text(url: string, version?: string): Promise<string> {
+  async #text(path: string, version?: string): Promise<string> {
     const chunks: Uint8Array[] = [];
-    await this.#read(url, { version, limit: MAX_TEXT }, (chunk) => void chunks.push(chunk));
+    await this.#read(path, { version, limit: MAX_TEXT }, (chunk) => void chunks.push(chunk));
     return Buffer.concat(chunks).toString("utf8");
   }
 
   /** Hands on what the server sends, piece by piece, with how much has come and how much will. */
   async #read(
-    url: string,
+    path: string,
     { version, limit }: { version: string | undefined; limit: number },
     take: (chunk: Uint8Array, received: number, total: number | undefined) => Promise<void> | void,
   ): Promise<void> {
+    const url = `${this.base}/${path}`;
     const silent = new AbortController();
     const watch = (): Timer =>
       this.#clock.after(SILENCE_MS, () =>
@@ -118,7 +124,7 @@ export class Releases {
     let received = 0;
     let response: Response | undefined;
     try {
-      response = await ask(url, AbortSignal.any([this.#signal, silent.signal]));
+      response = await ask(`${this.#address}/${path}`, AbortSignal.any([this.#signal, silent.signal]));
       this.#check(response, url, version);
       const total = lengthOf(response);
       for await (const chunk of response.body ?? []) {
@@ -149,10 +155,13 @@ export class Releases {
   }
 
   #check(response: Response, url: string, version: string | undefined): void {
-    if (this.base.startsWith("https:") && !response.url.startsWith("https:")) {
-      throw new Problem(`Cannot download ${url}: it leads to ${response.url}, which is not encrypted`, {
-        action: `Tell whoever runs ${this.base}`,
-      });
+    if (this.#address.startsWith("https:") && !response.url.startsWith("https:")) {
+      throw new Problem(
+        `Cannot download ${url}: it leads to ${withoutPassword(response.url)}, which is not encrypted`,
+        {
+          action: `Tell whoever runs ${this.base}`,
+        },
+      );
     }
     if (response.ok) return;
     if (response.status === 404 && version !== undefined) {
@@ -168,6 +177,10 @@ export class Releases {
       action,
     });
   }
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/:\/\/[^/@]*@/, "://…@");
 }
 
 function ask(url: string, signal: AbortSignal): Promise<Response> {

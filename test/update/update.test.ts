@@ -211,6 +211,27 @@ describe.skipIf(process.platform === "win32")("update", () => {
     expect(await serve.exited).toBe(0);
   });
 
+  const PATH = "/usr/sbin:/sbin:/usr/bin:/bin";
+  const mayGiveCapabilities =
+    process.platform === "linux" && process.getuid?.() === 0 && Bun.which("setcap", { PATH }) !== null;
+
+  test.skipIf(!mayGiveCapabilities)("gives the new one the right to open low ports", async () => {
+    using releases = new Releases();
+    releases.add({ version: NEW });
+    await using server = await releases.serve();
+    using installed = new Installed(old);
+    installed.separate();
+    const tool = (name: string, ...args: string[]): string =>
+      Bun.spawnSync([Bun.which(name, { PATH }) ?? name, ...args]).stdout.toString();
+    tool("setcap", "cap_net_bind_service=ep", installed.program);
+    expect(tool("getcap", installed.program)).toContain("cap_net_bind_service");
+    const { stdout, code } = await installed.run(["update"], server.env);
+    expect([code, stdout.split("\n").length]).toEqual([0, 2]);
+    expect(await installed.version()).toBe(NEW);
+    expect(tool("getcap", installed.program)).toContain("cap_net_bind_service");
+    expect(tool("getcap", installed.previous)).toContain("cap_net_bind_service");
+  });
+
   test("from its sources says that there is no executable", async () => {
     const { stdout, stderr, code } = await runProgram([...SOURCE, "update", "--base-url=http://127.0.0.1:9"]);
     expect({ stdout, code }).toEqual({ stdout: "", code: 1 });
