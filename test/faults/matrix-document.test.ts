@@ -9,7 +9,7 @@ import { markdownTable } from "./matrix-table.ts";
 const root = join(import.meta.dir, "../..");
 const page = readFileSync(join(root, "docs/reliability.md"), "utf8");
 const relaySources = ["server/relay.ts", "server/worker-session.ts", "server/link-acceptor.ts"];
-const workerSources = ["worker/index.ts", "worker/connection.ts"];
+const workerSources = ["worker/relay-link.ts", "worker/connection.ts"];
 
 function sourceOf(files: readonly string[]): string {
   return files.map((file) => readFileSync(join(root, "src", file), "utf8")).join("\n");
