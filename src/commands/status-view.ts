@@ -1,5 +1,5 @@
 import { messageOf, Problem } from "../base/errors.ts";
-import type { UsageView } from "../server/usage/usage-routes.ts";
+import type { MinuteSum, MinuteView } from "../server/admin/last-minute.ts";
 import { refusedByRelay } from "./operator.ts";
 import { callRelay, type RelayAddress, type RelayReply } from "./relay-call.ts";
 
@@ -32,7 +32,7 @@ export interface CertificateView {
   last_error: { message: string; action?: string } | null;
 }
 
-/** Of the last minute. */
+/** Of the last minute, or since the start of a relay that is younger. */
 export interface RatesView {
   requests_per_sec: number;
   failed: number;
@@ -63,7 +63,7 @@ export interface StatusView {
   queue_depth: number;
   queued_by_priority: Record<string, number>;
   bytes_held: number;
-  /** Of requests that ended within the last minute; `null` without the admin token or the database. */
+  /** Of requests that ended within the last minute; `null` without the admin token. */
   rates: RatesView | null;
   workers: WorkerView[];
   models: ModelView[];
@@ -74,7 +74,6 @@ export interface StatusView {
   token_accepted: boolean | null;
 }
 
-const WINDOW_SECS = 60;
 const TOLD_WITH_TOKEN = "rates are told to whoever shows the admin token: --admin-token-file";
 /** As people count: 9 before 10. */
 const { compare } = new Intl.Collator("en", { numeric: true });
@@ -123,9 +122,9 @@ export async function lookAtRelay(looking: Looking, wallMs: number): Promise<Sta
     queue_depth: facts.queue_depth,
     queued_by_priority: facts.queued_by_priority,
     bytes_held: facts.bytes_held,
-    rates: more.usage === undefined ? null : ratesOf(more.usage.total),
+    rates: more.minute === undefined ? null : ratesOf(more.minute, more.minute.secs),
     workers: workers.toSorted((a, b) => compare(a.name, b.name) || compare(a.id, b.id)),
-    models: modelsOf(workers, more.usage),
+    models: modelsOf(workers, more.minute),
     certificates: facts.certificates ?? [],
     notes: more.notes,
     token_accepted: more.tokenAccepted,
@@ -134,7 +133,7 @@ export async function lookAtRelay(looking: Looking, wallMs: number): Promise<Sta
 
 interface More {
   workers?: WorkerView[];
-  usage?: UsageView;
+  minute?: MinuteView;
   notes: string[];
   tokenAccepted: boolean | null;
 }
@@ -143,30 +142,34 @@ interface More {
 async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<More> {
   if (token === undefined) return { notes: [TOLD_WITH_TOKEN], tokenAccepted: null };
   const call = { token, timeoutMs };
-  const [workers, usage] = await Promise.all([
+  const [workers, stats] = await Promise.all([
     callRelay(relay, "/admin/workers", call),
-    callRelay(relay, `/admin/usage?by=model&since=${WINDOW_SECS}s`, call),
+    callRelay(relay, "/admin/stats", call),
   ]);
-  const refused = [workers, usage].find(({ status }) => status !== 200);
+  const refused = [workers, stats].find(({ status }) => status !== 200);
   if (refused !== undefined && isGiven && refused.status === 401) {
     const { message, action = "" } = refusedByRelay(relay.url, refused.status, refused.text);
     throw new TokenRefused(message, { action });
   }
+  const { last_minute: minute } = objectIn(stats) as { last_minute?: MinuteView };
   const notes =
-    refused === undefined
-      ? []
-      : [`no rates: ${messageOf(refusedByRelay(relay.url, refused.status, refused.text))}`];
+    refused !== undefined
+      ? [`no rates: ${messageOf(refusedByRelay(relay.url, refused.status, refused.text))}`]
+      : minute === undefined
+        ? ["no rates: the relay is of a version that does not tell them"]
+        : [];
   return {
     ...(workers.status === 200 && {
       workers: (objectIn(workers) as unknown as { workers: WorkerView[] }).workers,
     }),
-    ...(usage.status === 200 && { usage: objectIn(usage) as unknown as UsageView }),
+    ...(minute !== undefined && { minute }),
     notes,
     tokenAccepted: refused?.status !== 401,
   };
 }
 
-function ratesOf(sum: UsageView["total"]): RatesView {
+function ratesOf(sum: MinuteSum, secs: number): RatesView {
+  const perSec = (count: number): number => Math.round((count / secs) * 100) / 100;
   return {
     requests_per_sec: perSec(sum.requests),
     failed: sum.failed,
@@ -175,24 +178,18 @@ function ratesOf(sum: UsageView["total"]): RatesView {
   };
 }
 
-function perSec(count: number): number {
-  return Math.round((count / WINDOW_SECS) * 100) / 100;
-}
-
-const NONE = { requests: 0, failed: 0, prompt_tokens: 0, completion_tokens: 0 } as UsageView["total"];
+const NONE: MinuteSum = { requests: 0, failed: 0, prompt_tokens: 0, completion_tokens: 0 };
 
 /** Those that are offered, and those that were asked for within the last minute. */
-function modelsOf(workers: readonly WorkerView[], usage: UsageView | undefined): ModelView[] {
+function modelsOf(workers: readonly WorkerView[], minute: MinuteView | undefined): ModelView[] {
   const counts = new Map<string, number>();
   for (const model of workers.flatMap(({ models }) => models))
     counts.set(model, (counts.get(model) ?? 0) + 1);
-  const asked = new Map(usage?.usage.map((sum) => [sum.group, sum]));
-  // What was refused before it named a model is in the sum of all.
-  const names = new Set([...counts.keys(), ...asked.keys()].filter((name) => name !== ""));
-  return [...names].toSorted(compare).map((name) => ({
+  const asked = new Map(minute?.models.map((sum) => [sum.name, sum]));
+  return [...new Set([...counts.keys(), ...asked.keys()])].toSorted(compare).map((name) => ({
     name,
     workers: counts.get(name) ?? 0,
-    rates: usage === undefined ? null : ratesOf(asked.get(name) ?? NONE),
+    rates: minute === undefined ? null : ratesOf(asked.get(name) ?? NONE, minute.secs),
   }));
 }
 

@@ -7,6 +7,7 @@ import type { RecordSink } from "../request-record.ts";
 import { createAdminApi, type AdminApi } from "./admin-api.ts";
 import { createAdminDesk, type AdminRoute } from "./admin-desk.ts";
 import { keyRoutes } from "./key-routes.ts";
+import { LastMinute } from "./last-minute.ts";
 import { relayRoutes } from "./relay-routes.ts";
 import { RequestTotals } from "./request-totals.ts";
 import { workerSecretRoutes } from "./worker-secret-routes.ts";
@@ -32,16 +33,19 @@ export interface Admin {
 
 export function createAdmin({ token, relay, ring, routes, clock, log }: AdminOptions): Admin {
   const known = new KnownSecret(token);
-  const totals = new RequestTotals();
+  const ended = { totals: new RequestTotals(), lastMinute: new LastMinute(relay.startedAt) };
   const desk = createAdminDesk([
     ...keyRoutes(ring, (keyId) => relay.endRequestsOf(keyId)),
     ...workerSecretRoutes(ring),
-    ...relayRoutes(relay, totals, ring, clock),
+    ...relayRoutes(relay, ended, ring, clock),
     ...routes,
   ]);
   return {
     request: createAdminApi({ desk, token: known, budget: relay.budget, clock, log }),
-    ended: (record) => totals.add(record),
+    ended(record) {
+      ended.totals.add(record);
+      ended.lastMinute.add(record);
+    },
     isToken: (value) => known.is(value),
   };
 }

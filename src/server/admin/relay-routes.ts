@@ -4,10 +4,17 @@ import { loadOf } from "../core/registry.ts";
 import type { KeyRing } from "../keys/key-ring.ts";
 import type { Relay } from "../relay.ts";
 import type { AdminRoute } from "./admin-desk.ts";
+import type { LastMinute } from "./last-minute.ts";
 import type { RequestTotals } from "./request-totals.ts";
 
+/** What is counted of requests that have ended. */
+export interface Ended {
+  totals: RequestTotals;
+  lastMinute: LastMinute;
+}
+
 /** Shows what runs on this relay. */
-export function relayRoutes(relay: Relay, totals: RequestTotals, ring: KeyRing, clock: Clock): AdminRoute[] {
+export function relayRoutes(relay: Relay, ended: Ended, ring: KeyRing, clock: Clock): AdminRoute[] {
   return [
     {
       method: "GET",
@@ -17,7 +24,7 @@ export function relayRoutes(relay: Relay, totals: RequestTotals, ring: KeyRing, 
     {
       method: "GET",
       path: "/admin/stats",
-      handle: () => ({ status: 200, body: statsOf(relay, totals, ring, clock) }),
+      handle: () => ({ status: 200, body: statsOf(relay, ended, ring, clock) }),
     },
   ];
 }
@@ -44,7 +51,12 @@ function workersOf({ core, sessions }: Relay, nowMs: number): object[] {
   });
 }
 
-function statsOf({ core, budget, startedAt }: Relay, totals: RequestTotals, ring: KeyRing, clock: Clock) {
+function statsOf(
+  { core, budget, startedAt }: Relay,
+  { totals, lastMinute }: Ended,
+  ring: KeyRing,
+  clock: Clock,
+) {
   const keys = ring.keys();
   const wall = clock.wall();
   const active = keys.filter(
@@ -61,5 +73,6 @@ function statsOf({ core, budget, startedAt }: Relay, totals: RequestTotals, ring
     keys: { total: keys.length, active: active.length },
     /** Since the start. */
     requests: totals.view(),
+    last_minute: lastMinute.view(clock.now()),
   };
 }

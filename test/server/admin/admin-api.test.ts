@@ -287,6 +287,7 @@ describe("Admin API", () => {
       requests_in_flight: 0,
       keys: { total: 1, active: 1 },
       requests: { total: 2, complete: 1, refused: 1, failed: 0, cancelled: 0, bytes_in: 13, bytes_out: 2 },
+      last_minute: { requests: 2, failed: 0, models: [{ name: "m", requests: 1 }] },
     });
     const { workers } = (await relay.admin("GET", "/admin/workers")).body as { workers: object[] };
     expect(workers).toMatchObject([
