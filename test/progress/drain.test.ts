@@ -132,6 +132,15 @@ describe.skipIf(process.platform === "win32")("Drain", () => {
     expect(serve.stderr).not.toContain("\u001b");
     worker.kill("SIGTERM");
     expect(await worker.exited).toBe(0);
-    expect(worker.stderr).not.toContain("requests left");
+    expect(worker.stderr).not.toMatch(/request.* left|answers leave/);
+  });
+
+  test("a relay in which nothing runs has nothing to tell", async () => {
+    await using serve = startProgram([...CLI, ...SERVE]);
+    await serve.until(/The relay listens/);
+    serve.kill("SIGTERM");
+    expect(await serve.exited).toBe(0);
+    expect(serve.stderr).toContain("Finishing what runs");
+    expect(serve.stderr).not.toMatch(/request.* left|answers leave/);
   });
 });

@@ -7,7 +7,10 @@ import {
   fitParts,
   type ProgressSurface,
 } from "../../src/base/progress.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { createStageLog, showDrain, showStages } from "../../src/commands/progress.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { screenOf, startOnTerminal } from "../support/on-terminal.ts";
 
 /** A terminal's line that keeps everything that was drawn on it. */
 class Line implements ProgressSurface {
@@ -31,7 +34,78 @@ function shownOnLine() {
   return { clock, line, said, progress: createProgress(clock, line, (text) => said.push(text)) };
 }
 
+const STATUS_LINE = new URL("../../src/base/status-line.ts", import.meta.url).pathname;
+const PROGRESS = new URL("../../src/base/progress.ts", import.meta.url).pathname;
+const CLOCK = new URL("../../src/base/clock.ts", import.meta.url).pathname;
+
+/** Shows a text that never changes, and writes a line where it stands. */
+const COVERED = `
+  import { createProgress } from ${JSON.stringify(PROGRESS)};
+  import { systemClock } from ${JSON.stringify(CLOCK)};
+  import { statusLine, writeLines } from ${JSON.stringify(STATUS_LINE)};
+  const progress = createProgress(systemClock, statusLine, () => {});
+  progress.show(["the same for ever"]);
+  writeLines("a line\\n");
+  process.once("SIGTERM", () => process.exit(3));
+  setInterval(() => {}, 1_000);
+`;
+
 describe("Progress", () => {
+  test.skipIf(process.platform === "win32")(
+    "comes back below a line that took its place, and is gone after the end",
+    async () => {
+      await using shown = startOnTerminal([process.execPath, "-e", COVERED]);
+      await shown.until(/a line\r\n\r.\[Kthe same for ever/);
+      expect(screenOf(shown.written)).toEqual(["a line", "the same for ever"]);
+      shown.kill("SIGTERM");
+      expect(await shown.exited).toBe(3);
+      expect(screenOf(shown.written).join("\n")).not.toContain("the same");
+    },
+  );
+
+  test("of a drain is told where something runs, and until the last answers have left", async () => {
+    const clock = new ManualClock();
+    const lines: string[] = [];
+    const log = { ...silentLog, info: (message: string) => void lines.push(message) };
+    const drained = Promise.withResolvers<void>();
+    let requests = 0;
+    const drain = { clock, log, logFormat: "pretty", env: { TERM: "dumb" }, timeoutMs: 30_000 } as const;
+    const shown = showDrain(drained.promise, { ...drain, running: () => requests });
+    clock.advance(5_000);
+    expect(lines).toEqual([]);
+    requests = 2;
+    clock.advance(10_400);
+    requests = 0;
+    clock.advance(10_000);
+    drained.resolve();
+    await shown;
+    expect([lines, clock.pending]).toEqual([
+      ["2 requests left, 25 s", "2 requests left, 15 s", "The last answers leave"],
+      [],
+    ]);
+  });
+
+  test("of stages tells the one that the log told last, and not what it has told itself", async () => {
+    const clock = new ManualClock();
+    const lines: string[] = [];
+    const log = createStageLog({ ...silentLog, info: (message) => void lines.push(message) });
+    const work = Promise.withResolvers<string>();
+    const shown = showStages("a.example", work.promise, { clock, log, env: { TERM: "dumb" } });
+    log.info("Placed an order");
+    clock.advance(22_000);
+    work.resolve("done");
+    expect(await shown).toBe("done");
+    expect([lines, clock.pending]).toEqual([
+      [
+        "Placed an order",
+        "a.example: Placed an order, 1 s",
+        "a.example: Placed an order, 11 s",
+        "a.example: Placed an order, 21 s",
+      ],
+      [],
+    ]);
+  });
+
   test("a row holds the parts that fit, the most important first, and its last cell stays free", () => {
     const parts = ["12 requests left", "18 s", "and more"];
     expect([80, 32, 31, 23, 22, 17].map((columns) => fitParts(parts, columns))).toEqual([
@@ -135,6 +209,10 @@ describe("Progress", () => {
     progress.show(["three"]);
     clock.advance(1_000);
     expect([line.drawn, line.covered, clock.pending]).toEqual([["one", ""], undefined, []]);
+    const other = shownOnLine();
+    other.progress[Symbol.dispose]();
+    other.progress.show(["late"]);
+    expect(other.line.drawn).toEqual([""]);
   });
 
   test("without a terminal a whole line is said at once, and then every ten seconds", () => {
