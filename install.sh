@@ -454,6 +454,8 @@ try_executable() {
     *-musl) advice="On Alpine it needs a package: apk add libstdc++" ;;
     *) advice="Is this system too old for it? Tell us what it says, and: uname -a, ldd --version" ;;
   esac
+  # A loader names every symbol that it misses.
+  said=$(printf '%s\n' "$said" | sed -n '2s/^/  /; 1,2p')
   fail "Cannot run modelrelay $version for $target here: exit code $code" "$said" "$advice"
 }
 

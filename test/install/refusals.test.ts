@@ -26,6 +26,9 @@ async function refusal(
 const archive = archivePath(SECOND);
 const sums = `v${SECOND}/SHA256SUMS`;
 
+/** What a loader says that finds a library too old. */
+const LOADER = `printf '%s not found\\n' GLIBC_9.9 'symbol 1' 'symbol 2' 'symbol 3' >&2; exit 127`;
+
 describe("An archive", () => {
   test("with another sum than SHA256SUMS has is not unpacked", async () => {
     using machine = new Machine();
@@ -68,11 +71,11 @@ describe("An archive", () => {
   test("that does not say its version here is not installed", async () => {
     using machine = new Machine();
     using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: "echo 'GLIBC_9.9 not found' >&2; exit 127" });
+    addSmallRelease(releases.path, { version: "2.0.0", script: LOADER });
     const { stderr } = await refusal(machine, releases, {});
     expect(stderr).toBe(
       `install.sh: Cannot run modelrelay 2.0.0 for ${TARGET} here: exit code 127\n` +
-        "  GLIBC_9.9 not found\n" +
+        "  GLIBC_9.9 not found\n  symbol 1 not found\n" +
         "  Is this system too old for it? Tell us what it says, and: uname -a, ldd --version\n",
     );
   });
