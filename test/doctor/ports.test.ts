@@ -60,6 +60,17 @@ describe("A port", () => {
     }
   });
 
+  test.if(onLinux)("is told where another has it on every address, or shares it with its like", async () => {
+    for (const hostname of ["0.0.0.0", "::"]) {
+      using held = Bun.serve({ hostname, port: 0, reusePort: true, fetch: () => new Response() });
+      const outcome = await checkPort(here, wanted(held.port!), undefined);
+      expect(outcome).toMatchObject({
+        ok: false,
+        details: expect.stringContaining(`process ${process.pid}`),
+      });
+    }
+  });
+
   test.if(onLinux)("is told with the program behind an IPv6 address", async () => {
     using held = listener("::1");
     const outcome = await checkPort(here, wanted(held.port!, { host: "::1" }), undefined);

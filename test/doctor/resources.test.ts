@@ -34,6 +34,14 @@ describe.if(onLinux && Bun.which("prlimit") !== null)("The limit of open files",
     expect((await under("1024:1024", "--max-queue-len=2000")).lines[0]).toStartWith("FAIL 1024");
   });
 
+  test("of a program that is only looking is the one to which it raises its own", () => {
+    const limits = "Max open files            1024                 16384                files     \n";
+    using files = new SystemFiles({ "proc/self/limits": limits });
+    expect(checkOpenFiles(machine({ root: files.path }), DEMAND, undefined).details).toBe(
+      "16384 may be open at once",
+    );
+  });
+
   test("of a worker is what its requests take", async () => {
     const limited = { under: ["prlimit", "--nofile=500:500"] };
     const args = ["worker", "--proxy-url=http://127.0.0.1:1"];

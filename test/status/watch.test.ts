@@ -14,12 +14,13 @@ function serve(dir: TempDir): Program {
   return new Program("serve", ["--listen", "127.0.0.1:0", "--data-dir", dir.path]);
 }
 
-const command = (dir: TempDir, ...more: string[]) => [
+/** @param interval for what has to come by itself */
+const command = (dir: TempDir, more: readonly string[] = [], interval = "200ms") => [
   process.execPath,
   CLI,
   "status",
   "--watch",
-  "--interval=200ms",
+  `--interval=${interval}`,
   `--data-dir=${dir.path}`,
   ...more,
 ];
@@ -68,7 +69,7 @@ describe.skipIf(process.platform === "win32")("status --watch on a terminal", ()
     using dir = new TempDir();
     await using relay = serve(dir);
     await fleet(await relay.url(), 50);
-    await using terminal = startOnTerminal(command(dir), { columns: 120 });
+    await using terminal = startOnTerminal(command(dir, [], "1h"), { columns: 120 });
     await terminal.until(/… and \d+ more workers/);
     const wide = lastPicture(terminal.written);
     expect(wide.length).toBeLessThanOrEqual(25);
@@ -107,7 +108,7 @@ describe.skipIf(process.platform === "win32")("status --watch on a terminal", ()
     using dir = new TempDir();
     await using relay = serve(dir);
     await relay.url();
-    await using terminal = startOnTerminal(command(dir, "--admin-token=wrong"));
+    await using terminal = startOnTerminal(command(dir, ["--admin-token=wrong"]));
     expect(await terminal.exited).toBe(1);
     expect(terminal.written).toMatch(
       // eslint-disable-next-line no-control-regex
@@ -168,19 +169,22 @@ describe.skipIf(process.platform === "win32")("status --watch without a terminal
             })
           : new Response("down for a moment", { status: 502 }),
     });
-    await using watching = startProgram(command(dir, `--url=http://127.0.0.1:${relay.port}`));
+    await using watching = startProgram(command(dir, [`--url=http://127.0.0.1:${relay.port}`]));
     await watching.until(/1\.2\.3, ready/, "stdout");
     answers = false;
-    await watching.until(/what answers there is no modelrelay/, "stdout");
+    await watching.until(/what answers there is no modelrelay \(for [1-9]/, "stdout");
     answers = true;
     await watching.until(/no modelrelay[\s\S]*1\.2\.3, ready/, "stdout");
+    // The next time is counted from its own beginning.
+    answers = false;
+    await watching.until(/\(for [\s\S]*1\.2\.3, ready[\s\S]*no modelrelay$/m, "stdout");
     watching.kill("SIGINT");
     expect(await watching.exited).toBe(0);
   });
 
   test("prints an object a line as JSON, of a relay that is away as well", async () => {
     using dir = new TempDir();
-    await using watching = startProgram(command(dir, "--json"));
+    await using watching = startProgram(command(dir, ["--json"]));
     await watching.until(/"error"/, "stdout");
     await using relay = serve(dir);
     await relay.url();
