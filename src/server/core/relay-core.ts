@@ -190,7 +190,6 @@ export class RelayCore {
           const offered = this.registry.models();
           return this.#refuse(request, { code: "model_not_found", model: request.model, offered });
         }
-        if (this.#leaving) return this.#refuse(request, { code: "moved" });
         break;
       case "wait":
         break;

@@ -67,7 +67,10 @@ class House {
     const { core } = this.app.relay;
     const before = core.requestCount;
     const answer = this.ask();
-    while (core.requestCount === before) await Promise.resolve();
+    for (let turn = 0; core.requestCount === before; turn++) {
+      if (turn > 1_000) throw new Error(`It was not taken in: ${JSON.stringify(await answer)}`);
+      await Promise.resolve();
+    }
     return { answer };
   }
 
