@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../src/base/build-info.ts";
 import { DOCTOR_STEPS } from "../../src/doctor/context.ts";
@@ -175,6 +175,16 @@ describe("modelrelay doctor", () => {
       using folder = privateDir();
       expect(await lines(folder)).toEqual([
         "database null: not there yet: the first start of serve makes it",
+      ]);
+    });
+
+    test("that is too large to be read by the way", async () => {
+      using folder = privateDir();
+      const file = join(folder.path, DATABASE_FILE);
+      writeFileSync(file, "", { mode: 0o600 });
+      truncateSync(file, 2 * 1024 ** 3);
+      expect(await lines(folder)).toEqual([
+        "database null: 2 GiB, too much to be read by the way; look at it with: modelrelay db check",
       ]);
     });
 

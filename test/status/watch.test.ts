@@ -25,15 +25,18 @@ const command = (dir: TempDir, more: readonly string[] = [], interval = "200ms")
   ...more,
 ];
 
+// eslint-disable-next-line no-control-regex
+const WHOLE_PICTURE = /\u001b\[J/;
+
 /** The lines of the last picture that is whole. */
 function lastPicture(written: string): string[] {
-  const pictures = written.split("\u001b[H").filter((text) => text.includes("\u001b[J"));
-  return (
-    (pictures.at(-1) ?? "")
-      .split("\u001b[J")[0]
-      ?.split("\u001b[K")
-      .map((line) => line.trim()) ?? []
-  );
+  const pictures = written.split("\u001b[H").filter((text) => WHOLE_PICTURE.test(text));
+  const [picture = ""] = (pictures.at(-1) ?? "").split("\u001b[J");
+  // Each line ends with that.
+  return picture
+    .split("\u001b[K")
+    .slice(0, -1)
+    .map((line) => line.trim());
 }
 
 async function fleet(url: string, count: number): Promise<void> {
@@ -70,9 +73,11 @@ describe.skipIf(process.platform === "win32")("status --watch on a terminal", ()
     await using relay = serve(dir);
     await fleet(await relay.url(), 50);
     await using terminal = startOnTerminal(command(dir, [], "1h"), { columns: 120 });
-    await terminal.until(/… and \d+ more workers/);
+    await terminal.until(WHOLE_PICTURE);
     const wide = lastPicture(terminal.written);
-    expect(wide.length).toBeLessThanOrEqual(25);
+    // As many as the terminal has, so that nothing scrolls.
+    expect(wide.length).toBe(24);
+    expect(wide.some((line) => /^… and \d+ more workers$/.test(line))).toBe(true);
     expect(Math.max(...wide.map((line) => line.length))).toBeGreaterThan(60);
     terminal.resize(50);
     await terminal.until(/^ {13}of prompts, 0 of answers/m);
@@ -81,6 +86,15 @@ describe.skipIf(process.platform === "win32")("status --watch on a terminal", ()
     // eslint-disable-next-line no-control-regex
     const plain = lastPicture(terminal.written).map((line) => line.replace(/\u001b\[\d*m/g, ""));
     expect(Math.max(...plain.map((line) => Bun.stringWidth(line)))).toBeLessThanOrEqual(50);
+  });
+
+  test("draws no more lines than a screen has that is too narrow for anything", async () => {
+    using dir = new TempDir();
+    await using relay = serve(dir);
+    await fleet(await relay.url(), 5);
+    await using terminal = startOnTerminal(command(dir, [], "1h"), { columns: 16 });
+    await terminal.until(WHOLE_PICTURE);
+    expect(lastPicture(terminal.written).length).toBe(24);
   });
 
   test("colours titles and troubles, unless nobody wants colour", async () => {
