@@ -6,7 +6,7 @@ import { hasToldItself } from "../store/store-error.ts";
 import type { KeyChanges, KeyRecord, KeyStore } from "./key-store.ts";
 import { LastUsed } from "./last-used.ts";
 import { SecretIndex } from "./secret-index.ts";
-import { hashSecretWith, KEY_START, makeSecret, prefixOf, WORKER_SECRET_START } from "./secrets.ts";
+import { KEY_START, makeSecret, prefixOf, secretHasher, WORKER_SECRET_START } from "./secrets.ts";
 import type { WorkerSecretRecord, WorkerSecretStore } from "./worker-secret-store.ts";
 
 /** How often the database is asked whether somebody else has changed a key, in ms. */
@@ -169,7 +169,7 @@ export class KeyRing {
     return {
       id: crypto.randomUUID(),
       prefix: prefixOf(secret),
-      hash: hashSecretWith(hashSecret, secret).toString("hex"),
+      hash: secretHasher(hashSecret)(secret).toString("hex"),
       createdAt: this.#clock.wall(),
       revokedAt: undefined,
     };

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 
 /** How a client's key and a worker's secret begin, so that one that leaked is known for what it is. */
 export const KEY_START = "mr_live_";
@@ -35,7 +35,13 @@ export function prefixOf(secret: string): string {
   return secret.slice(0, PREFIX_LENGTH);
 }
 
-/** @param hashSecret the database's; without it a stolen table of hashes says nothing */
-export function hashSecretWith(hashSecret: Uint8Array, secret: string): Buffer {
-  return createHmac("sha256", hashSecret).update(secret).digest();
+/**
+ * Makes the hash under which a secret is kept: HMAC-SHA256.
+ *
+ * @param hashSecret the database's; without it a stolen table of hashes says nothing
+ */
+export function secretHasher(hashSecret: Uint8Array): (secret: string) => Buffer {
+  const keyed = new Bun.CryptoHasher("sha256", hashSecret);
+  // A copy takes a third of the time that setting the key takes.
+  return (secret) => keyed.copy().update(secret).digest();
 }

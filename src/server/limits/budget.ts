@@ -2,8 +2,9 @@ import type { BudgetPeriod } from "../client.ts";
 
 /** What one calendar period has cost so far. */
 export interface Span {
-  /** ms since the epoch. */
+  /** ms since the epoch, as `end`, with which the next one starts. */
   readonly start: number;
+  readonly end: number;
   /** Of requests that have ended. */
   used: number;
   /** Set aside for requests that run. */
@@ -30,12 +31,13 @@ export class Budget {
 
   /** The period of this time; what is held is given back to the one from which it was taken. */
   at(wall: number): Span {
-    const start = periodStart(this.period, wall);
     const last = this.#spans.at(-1);
-    if (last?.start === start) return last;
+    if (last !== undefined && last.start <= wall && wall < last.end) return last;
+    const start = periodStart(this.period, wall);
     const known = this.#spans.findIndex((span) => span.start === start);
     const span = this.#spans.splice(known < 0 ? this.#spans.length : known, 1)[0] ?? {
       start,
+      end: periodEnd(this.period, wall),
       used: this.#usedBefore(start),
       held: 0,
     };
@@ -50,7 +52,7 @@ export class Budget {
   }
 
   msToRenewal(wall: number): number {
-    return Math.ceil(periodEnd(this.period, wall) - wall);
+    return Math.ceil(this.at(wall).end - wall);
   }
 
   /** Takes a count from elsewhere that knows of more. Can be told again and again. */
