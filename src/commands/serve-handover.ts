@@ -13,8 +13,8 @@ export interface HandoverParts {
   manager: ServiceManager;
   /** How this process came to its own place. */
   succession: Succession | undefined;
-  /** What the service manager was told last. */
-  status: (this: void) => string;
+  /** Nobody has taken the place: to be told to whom the other process may have told something else. */
+  stays: (this: void) => void;
   /** Shows what is left while a relay finishes. */
   show: (this: void, finished: Promise<void>) => Promise<void>;
   /** Time for what runs, in ms. */
@@ -64,7 +64,7 @@ export class Handover {
   }
 
   async #startSuccessor(relay: RunningRelay): Promise<Successor | undefined> {
-    const { clock, log, manager, succession, status } = this.#parts;
+    const { clock, log, manager, succession, stays } = this.#parts;
     log.info("Starting another process to take over", { file: EXECUTABLE });
     try {
       // Two processes on one port are as many as the kernel can be told of.
@@ -83,7 +83,7 @@ export class Handover {
       });
     } catch (thrown) {
       relay.stay();
-      if (!this.#stopping.signal.aborted) manager.ready(status());
+      if (!this.#stopping.signal.aborted) stays();
       const action = thrown instanceof Problem ? thrown.action : undefined;
       log.error(action === undefined ? messageOf(thrown) : `${messageOf(thrown)} → ${action}`);
       return undefined;

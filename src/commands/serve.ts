@@ -162,7 +162,9 @@ async function runServe(
   let used = config;
   const proof = new LocalProof();
   let file: { remove(): void } | undefined;
+  let reachedAt: string | undefined;
   const reachable = (url: string): void => {
+    reachedAt = url;
     file = writeRelayFile(config.dataDir, url, proof.key, log);
   };
   const manager = findServiceManager({ env: terminal.env, clock: systemClock });
@@ -190,7 +192,10 @@ async function runServe(
     log,
     manager,
     succession,
-    status: () => status,
+    stays() {
+      manager.ready(status);
+      if (reachedAt !== undefined) reachable(reachedAt);
+    },
     show: (finished) => show(finished, used.handoverTimeoutMs),
     timeoutMs: () => used.handoverTimeoutMs,
   });

@@ -163,6 +163,11 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
   describe("to one that does not serve", () => {
     const FAILURES = [
       {
+        name: "writes down that it serves, and ends before it says so",
+        script: `#!/bin/sh\nprintf '{"url":"http://127.0.0.1:1","pid":1}' > "$MODELRELAY_DATA_DIR/relay.json"; exit 5\n`,
+        says: "exit code 5",
+      },
+      {
         name: "has settings that are no good",
         config: "[serve]\nno-such-setting = 1\n",
         says: "exit code 2",
@@ -195,6 +200,10 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
         const knocks = await stop();
         expect(knocks).toEqual({ tried: knocks.tried, answered: knocks.tried, others: {} });
         expect(listenersOn(rig.port)).toBe(1);
+        expect(JSON.parse(readFileSync(join(rig.dataDir, "relay.json"), "utf8"))).toMatchObject({
+          url: rig.url,
+          pid: rig.first.pid,
+        });
         // It can be put right, and then works.
         copyFileSync(binaryPath(), `${binary}.new`);
         renameSync(`${binary}.new`, binary);
