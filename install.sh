@@ -477,6 +477,8 @@ keep_capabilities() {
 place_executable() {
   chmod 755 "$fresh/modelrelay"
   keep_capabilities
+  # A machine that loses power shall not have the name without the content.
+  sync "$fresh/modelrelay" 2>/dev/null
   # From here to the end of it, a signal waits: these are renames, each of which happens or does not.
   trap '' HUP INT TERM
   if [ -e "$bin/modelrelay" ] && ! cmp -s "$bin/modelrelay" "$fresh/modelrelay"; then
