@@ -93,7 +93,8 @@ export class RequestLimits {
       stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
     };
     const least = leastNeed(record.method, record.path);
-    const reserved = this.#limiter.reserve(subjects, NO_TOKENS, momentOf(this.#clock), least);
+    const arrived = { now: record.startedAt, wall: record.at };
+    const reserved = this.#limiter.reserve(subjects, NO_TOKENS, arrived, least);
     if ("waitMs" in reserved) return refuse(limitError(reserved));
     const allowance = new Allowance(this.#limiter, this.#clock, reserved);
     this.#allowances.set(record, allowance);
