@@ -48,10 +48,19 @@ export function surroundings(env: Terminal["env"]): Surroundings {
   return {
     env,
     platform: process.platform,
-    home: homedir(),
+    home: homeOfUser(),
     hostname: hostname(),
     root: process.getuid?.() === 0,
   };
+}
+
+/** A user that the machine has no entry for, as in a container or under systemd's DynamicUser=, has no home. */
+export function homeOfUser(): string {
+  try {
+    return homedir();
+  } catch {
+    return "/";
+  }
 }
 
 /** The command as a node of the tree: answers `--help`, reads the settings strictly, and runs. */

@@ -20,7 +20,7 @@ import { machineOf as doctorMachine, portsOf } from "./doctor.ts";
 import { defineOptions, type Config } from "./options.ts";
 import { isHidden, serviceSettings, workerNameAmong, type ServiceSettings } from "./service-settings.ts";
 import { machineOf, plainName, requireRights, serviceOptions } from "./service-shared.ts";
-import { showReady } from "./service-wait.ts";
+import { showHints, showReady } from "./service-wait.ts";
 import { planText } from "./service-text.ts";
 import { duration, oneOf, onOff, path } from "./value-kinds.ts";
 
@@ -173,7 +173,11 @@ async function runInstall(
   if (before === undefined) await requirePorts(settings, terminal);
   for (const note of settings.notes) terminal.err(`${note}\n`);
   await install(plan, machine, (line) => terminal.err(`${line}\n`));
-  if (config.waitMs > 0) await showReady(id, { machine, supervisor, terminal, timeoutMs: config.waitMs });
+  if (config.waitMs > 0) {
+    const ready = { machine, supervisor, terminal, timeoutMs: config.waitMs };
+    const state = await showReady(id, ready);
+    if (kind === "serve") await showHints(id, state, ready);
+  }
   terminal.err(
     `See how it is: modelrelay service status; undo: modelrelay service uninstall ${serviceTitle(id)}\n`,
   );

@@ -39,7 +39,7 @@ export const logsCommand: Command<typeof logsOptions> = {
   async run(config, { terminal }) {
     const { machine, supervisor } = await openServices(terminal);
     const id = await serviceMeant(supervisor, config, "logs");
-    const command = supervisor.logCommand(id, config.lines, config.follow);
+    const command = supervisor.logCommand(id, config);
     const code = await machine.attach(command);
     if (code === NOT_FOUND)
       throw new Problem(

@@ -117,12 +117,7 @@ function refuseUnfit({ setting, text }: Given, scope: Scope): void {
   }
   // What is a secret is read now, and by whoever installs.
   if (!isPath(setting) || setting.isFileOfSecret || !isAbsolute(text) || !isHidden(text, scope)) return;
-  throw new UsageError(
-    `Cannot use ${shown(text)} (${flag}) for a service of the system: it sees nothing there`,
-    {
-      action: "Move it below /etc/modelrelay or /srv, or install with --user",
-    },
-  );
+  throw hiddenPlace(text, `flag ${flag}`);
 }
 
 function secretOf({ setting, text }: Given): ServiceSecret {

@@ -1,4 +1,4 @@
-import { homedir, userInfo } from "node:os";
+import { userInfo } from "node:os";
 import { Problem, UsageError } from "../base/errors.ts";
 import {
   serviceTitle,
@@ -13,7 +13,7 @@ import {
   type ServiceState,
   type Supervisor,
 } from "../service/index.ts";
-import type { Terminal } from "./command.ts";
+import { homeOfUser, type Terminal } from "./command.ts";
 import { defineOptions } from "./options.ts";
 import { oneOf, onOff, textKind } from "./value-kinds.ts";
 
@@ -66,11 +66,22 @@ export function plainName(name: string): string {
 }
 
 export function machineOf({ env }: Terminal): Machine {
-  const { username } = userInfo();
   const uid = process.getuid?.();
   // After su there is a manager of the user's services, and no variable that says where.
   const runtime = env["XDG_RUNTIME_DIR"] ?? (uid === undefined ? undefined : `/run/user/${uid}`);
-  return thisMachine({ env: { ...env, XDG_RUNTIME_DIR: runtime }, home: homedir(), userName: username });
+  return thisMachine({
+    env: { ...env, XDG_RUNTIME_DIR: runtime },
+    home: homeOfUser(),
+    userName: nameOfUser(),
+  });
+}
+
+function nameOfUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? "");
+  }
 }
 
 /** This machine, and what keeps services alive on it. */
@@ -88,7 +99,9 @@ export async function servicesMeant(
 ): Promise<ServiceId[]> {
   const scopes: Scope[] = user ? ["user"] : ["system", "user"];
   const found = (await Promise.all(scopes.map((scope) => supervisor.installed(scope)))).flat();
-  return found.filter((id) => (kind ?? id.kind) === id.kind && (name === undefined || id.name === name));
+  return found
+    .filter((id) => (kind ?? id.kind) === id.kind && (name === undefined || id.name === name))
+    .sort((a, b) => serviceTitle(a).localeCompare(serviceTitle(b)));
 }
 
 /**
@@ -126,13 +139,13 @@ export async function requireRights(supervisor: Supervisor, scope: Scope, what: 
     throw new Problem(`Cannot ${what}: ${obstacle.why}`, { action: obstacle.action });
 }
 
-/** The last lines of a service's log, of its last start alone; none where they cannot be read. */
+/** The last lines that a service wrote since its last start; none where they cannot be read. */
 export async function lastLines(
   { machine, supervisor }: { machine: Machine; supervisor: Supervisor },
   id: ServiceId,
-  count: number,
+  { start, lines }: { start: string | undefined; lines: number },
 ): Promise<string[]> {
-  const { stdout } = await machine.run(supervisor.logCommand(id, count, false));
+  const { stdout } = await machine.run(supervisor.logCommand(id, { lines, start }));
   return stdout
     .trimEnd()
     .split("\n")

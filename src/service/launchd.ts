@@ -1,5 +1,6 @@
 import type { Machine } from "./machine.ts";
 import type {
+  LogLines,
   Obstacle,
   Plan,
   Removal,
@@ -123,7 +124,7 @@ export class Launchd implements Supervisor {
       if (match === null) return [];
       return [{ kind: match[1] === "serve" ? "serve" : "worker", name: match[2], scope }];
     });
-    return Promise.resolve(ids.sort((a, b) => this.unitName(a).localeCompare(this.unitName(b))));
+    return Promise.resolve(ids);
   }
 
   async state(id: ServiceId): Promise<ServiceState> {
@@ -141,6 +142,7 @@ export class Launchd implements Supervisor {
       status: pid > 0 || exit === 0 ? "" : `ended with exit code ${exit}`,
       enabled: code === 0,
       changed: false,
+      start: undefined,
     };
   }
 
@@ -148,7 +150,7 @@ export class Launchd implements Supervisor {
     return [["launchctl", "kickstart", "-k", `${this.#domain(id.scope)}/${this.unitName(id)}`]];
   }
 
-  logCommand(id: ServiceId, lines: number, follow: boolean): string[] {
+  logCommand(id: ServiceId, { lines, follow = false }: LogLines): string[] {
     return ["tail", "-n", String(lines), ...(follow ? ["-F"] : []), this.#logFile(id)];
   }
 

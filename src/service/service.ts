@@ -100,6 +100,18 @@ export interface ServiceState {
   enabled: boolean;
   /** Whether what is written differs from what it runs with. */
   changed: boolean;
+  /** What its log calls this start; `undefined` where that is not known. */
+  start: string | undefined;
+}
+
+/** Which part of a log. */
+export interface LogLines {
+  /** How many of the last lines. */
+  lines: number;
+  /** Go on with those that come. */
+  follow?: boolean;
+  /** Only those of one start, where the log knows of starts. */
+  start?: string | undefined;
 }
 
 /** Why a supervisor cannot be used here, as a sentence after a colon, and what to do. */
@@ -131,7 +143,7 @@ export interface Supervisor {
   state(id: ServiceId): Promise<ServiceState>;
   /** Command lines of a restart. @param cold stop and start, rather than handing over */
   restart(id: ServiceId, cold: boolean): readonly (readonly string[])[];
-  logCommand(id: ServiceId, lines: number, follow: boolean): readonly string[];
+  logCommand(id: ServiceId, wanted: LogLines): readonly string[];
 }
 
 /** The name of a service for people: `serve`, `worker gpu-box`. */

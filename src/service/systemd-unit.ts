@@ -49,7 +49,7 @@ WatchdogSec=30s
 TimeoutStartSec=2min
 # Longer than requests get to finish; the service asks for more where --drain-timeout is longer.
 TimeoutStopSec=1min
-${scope === "system" ? `${userLines(kind)}\n` : ""}
+${scope === "system" ? `${userLines(settings)}\n` : ""}
 # A socket for each client, worker and stream.
 LimitNOFILE=1048576
 # What a crash leaves behind would hold secrets.
@@ -84,7 +84,8 @@ function executionLines({ kind, executable, args, configDir }: UnitSettings): st
 
 function restartLines({ version }: UnitSettings): string {
   const lines = [
-    "Restart=on-failure",
+    "# Also where it ended well: a relay whose successor died leaves when it has finished.",
+    "Restart=always",
     "# Settings that are wrong do not mend themselves.",
     "RestartPreventExitStatus=2",
   ];
@@ -92,18 +93,15 @@ function restartLines({ version }: UnitSettings): string {
   return [...lines, ...STEPS].join("\n");
 }
 
-function userLines(kind: UnitSettings["kind"]): string {
-  const lines =
-    kind === "serve"
-      ? [
-          "User=modelrelay",
-          "Group=modelrelay",
-          "# /var/lib/modelrelay, which nobody else reads.",
-          "StateDirectory=modelrelay",
-          "StateDirectoryMode=0700",
-        ]
-      : ["# A user of its own, which exists while the worker runs: it keeps nothing.", "DynamicUser=yes"];
-  return `\n${lines.join("\n")}`;
+function userLines({ kind, writable = [] }: UnitSettings): string {
+  if (kind === "worker")
+    return "\n# A user of its own, which exists while the worker runs: it keeps nothing.\nDynamicUser=yes";
+  const state = [
+    "# /var/lib/modelrelay, which nobody else reads.",
+    "StateDirectory=modelrelay",
+    "StateDirectoryMode=0700",
+  ];
+  return ["", "User=modelrelay", "Group=modelrelay", ...(writable.length === 0 ? state : [])].join("\n");
 }
 
 /** What no service of a system needs; `systemd-analyze security` counts it. */

@@ -1,6 +1,7 @@
 import { isWaiting } from "../base/service-manager.ts";
 import type { Machine, Ran } from "./machine.ts";
 import type {
+  LogLines,
   Obstacle,
   Plan,
   Removal,
@@ -22,7 +23,7 @@ const DATA_LINE = "# Data: ";
 /** Stands in the unit if the user's services run without a login for its sake alone. */
 const LINGER_LINE = "# Made: lingering";
 const SHOWN =
-  "ActiveState,SubState,Job,MainPID,NRestarts,StatusText,UnitFileState,ExecMainStartTimestamp,NeedDaemonReload";
+  "ActiveState,SubState,Job,MainPID,NRestarts,StatusText,UnitFileState,ExecMainStartTimestamp,NeedDaemonReload,InvocationID";
 const UNIT = /^modelrelay(?:-worker@(.+))?\.service$/;
 
 /** Services of Linux machines that systemd runs. */
@@ -164,12 +165,22 @@ export class Systemd implements Supervisor {
       this.#machine.run(this.#systemctl(scope, "list-unit-files", ...flags, ...patterns)),
       this.#machine.run(this.#systemctl(scope, "list-units", "--all", ...flags, ...patterns)),
     ]);
-    const names = listed.flatMap(({ stdout }) =>
-      stdout.split("\n").map((line) => line.split(/\s+/)[0] ?? ""),
+    const names = new Set(
+      listed
+        .flatMap(({ stdout }) => stdout.split("\n"))
+        .map((line) => line.split(/\s+/)[0] ?? "")
+        .filter((name) => UNIT.test(name)),
     );
-    return [...new Set(names)].sort().flatMap((unit): ServiceId[] => {
+    if (names.size === 0) return [];
+    const { stdout } = await this.#machine.run(
+      this.#systemctl(scope, "show", "--property=Id,FragmentPath", ...names),
+    );
+    return stdout.split("\n\n").flatMap((properties): ServiceId[] => {
+      // One whose file is gone is listed as long as something refers to it.
+      const [, path = ""] = /^FragmentPath=(.+)$/m.exec(properties) ?? [];
+      const [, unit = ""] = /^Id=(.+)$/m.exec(properties) ?? [];
       const match = UNIT.exec(unit);
-      if (match === null) return [];
+      if (match === null || !this.#machine.exists(path)) return [];
       return [{ kind: match[1] === undefined ? "serve" : "worker", name: match[1], scope }];
     });
   }
@@ -188,15 +199,19 @@ export class Systemd implements Supervisor {
     ];
   }
 
-  logCommand(id: ServiceId, lines: number, follow: boolean): string[] {
+  logCommand(id: ServiceId, { lines, follow = false, start }: LogLines): string[] {
+    const isUser = id.scope === "user";
+    const byManager = isUser ? "USER_INVOCATION_ID" : "INVOCATION_ID";
     return [
       "journalctl",
-      ...(id.scope === "user" ? ["--user"] : []),
-      `--unit=${this.unitName(id)}`,
+      ...(isUser ? ["--user"] : []),
       `--lines=${lines}`,
       "--output=cat",
       "--no-pager",
       ...(follow ? ["--follow"] : []),
+      ...(start === undefined
+        ? [`--unit=${this.unitName(id)}`]
+        : [`_SYSTEMD_INVOCATION_ID=${start}`, "+", `${byManager}=${start}`]),
     ];
   }
 
@@ -262,7 +277,7 @@ function stateOf({ stdout }: Ran): ServiceState {
   const [, day, time] = / (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$/.exec(of("ExecMainStartTimestamp")) ?? [];
   const pid = Number(of("MainPID"));
   // What was asked for is still to come, so what is there is of before.
-  const isQueued = Number(of("Job")) > 0 && !/^(de)?activating$/.test(of("ActiveState"));
+  const isQueued = Number(of("Job")) > 0 && !/^(reloading|(de)?activating)$/.test(of("ActiveState"));
   return {
     state: isQueued ? "starting" : runState(of("ActiveState"), of("SubState"), status),
     pid: pid > 0 ? pid : undefined,
@@ -271,6 +286,7 @@ function stateOf({ stdout }: Ran): ServiceState {
     status: pid > 0 ? status : "",
     enabled: of("UnitFileState").startsWith("enabled"),
     changed: of("NeedDaemonReload") === "yes",
+    start: of("InvocationID") || undefined,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Machine } from "./machine.ts";
 import type {
+  LogLines,
   Obstacle,
   Plan,
   Removal,
@@ -140,6 +141,7 @@ export class TaskScheduler implements Supervisor {
       status: isRunning || Number(result) === 0 ? "" : `ended with exit code ${result}`,
       enabled: code === 0 && state !== "1",
       changed: false,
+      start: undefined,
     };
   }
 
@@ -151,7 +153,7 @@ export class TaskScheduler implements Supervisor {
     ];
   }
 
-  logCommand(id: ServiceId, lines: number, follow: boolean): string[] {
+  logCommand(id: ServiceId, { lines, follow = false }: LogLines): string[] {
     const path = this.#logFile(id).replaceAll("'", "''");
     const script = `Get-Content -Encoding UTF8 -LiteralPath '${path}' -Tail ${lines}${follow ? " -Wait" : ""}`;
     return ["powershell", "-NoProfile", "-Command", script];

