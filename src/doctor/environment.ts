@@ -7,7 +7,6 @@ import { bad, doubtful, good, type Machine, type RunningRelay } from "./context.
 const DANGEROUS: Readonly<Record<string, string>> = {
   BUN_OPTIONS: "adds options of the runtime, and with --preload code of others",
   BUN_BE_BUN: "makes the executable the bare runtime, which runs any script",
-  NODE_OPTIONS: "adds options of the runtime",
   LD_PRELOAD: "loads code of others into the program",
 };
 

@@ -56,7 +56,7 @@ describe("modelrelay doctor", () => {
       "ok    program              …",
       "ok    settings             serve: as the relay that runs was started: 3 by flags, 1 by variables, the rest by default",
       "skip  secret files         none are named by the settings",
-      "ok    environment          no variable of BUN_OPTIONS, BUN_BE_BUN, NODE_OPTIONS, LD_PRELOAD is set",
+      "ok    environment          no variable of BUN_OPTIONS, BUN_BE_BUN, LD_PRELOAD is set",
       "ok    proxies              no variable sends requests through one",
       "ok    open files           the relay, process N: N may be",
       `ok    relay here           URL: process N, version ${version}, up N s, ready`,
