@@ -5,6 +5,7 @@ import {
   type IncomingMessage,
   type RequestListener,
   type Server,
+  type ServerResponse,
 } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -54,6 +55,35 @@ describe("A release address", () => {
     const problem = (await failed) as Problem;
     expect(problem).toBeInstanceOf(Problem);
     expect(problem.message).toBe(`Cannot download ${releases.base}/latest.txt: nothing came for 60 s`);
+    expect(clock.pending).toEqual([]);
+  });
+
+  test("may be slow, as long as bytes come", async () => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    await using server = await plain((_, response) => {
+      response.writeHead(200, { "content-length": 6 });
+      response.flushHeaders();
+      begun.resolve(response);
+    });
+    using dir = new TempDir();
+    const clock = new ManualClock();
+    const { signal } = new AbortController();
+    const releases = new Releases(`http://127.0.0.1:${server.port}`, { clock, signal });
+    await using file = await open(join(dir.path, "archive"), "wx");
+    const sum = createHash("sha256").update("abcdef").digest("hex");
+    let came = Promise.withResolvers<number>();
+    const done = releases.download({ version: "1.0.0", name: "a.tar.gz", sum }, file, (received) =>
+      came.resolve(received),
+    );
+    const response = await begun.promise;
+    for (const [index, letter] of "abcdef".split("").entries()) {
+      clock.advance(40_000);
+      came = Promise.withResolvers();
+      response.write(letter);
+      expect(await came.promise).toBe(index + 1);
+    }
+    response.end();
+    await done;
     expect(clock.pending).toEqual([]);
   });
 
