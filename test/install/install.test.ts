@@ -1,10 +1,10 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { runProgram } from "../e2e/program.ts";
 import { lacksPart } from "../support/parts.ts";
-import { asNobody, Machine, namesIn, type MachineOptions } from "./machine.ts";
-import { archivePath, NEWER, OLDER, releaseFolder, TARGET } from "./releases.ts";
+import { Machine, namesIn, type MachineOptions } from "./machine.ts";
+import { archivePath, NEWER, releaseFolder, TARGET } from "./releases.ts";
 import { serveReleases } from "./release-server.ts";
 
 let dir: string;
@@ -49,41 +49,3 @@ for (const options of machines) {
     },
   );
 }
-
-describe("A release", () => {
-  test("is installed from a pipe, for everybody, whatever root's umask is", async () => {
-    using machine = new Machine();
-    await using server = await serveReleases(dir);
-    const piped = `umask 077; curl -fsSL ${server.url}/install.sh | /bin/sh -s -- --prefix "${machine.prefix}"`;
-    const { stderr, code } = await machine.run(["/bin/sh", "-c", piped], server.env);
-    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
-    expect(await machine.version()).toBe(NEWER);
-    for (const path of [machine.bin, machine.executable]) expect(statSync(path).mode & 0o055).toBe(0o055);
-  });
-
-  test("goes into ~/.local without root, and it is said how to make that found", async () => {
-    using machine = new Machine();
-    await using server = await serveReleases(dir);
-    const home = await machine.homeOfNobody();
-    const { stdout, stderr, code } = await machine.run([...asNobody(), "/bin/sh", script], {
-      ...server.env,
-      HOME: home,
-    });
-    const bin = join(home, ".local/bin");
-    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
-    expect(stdout).toContain(`${bin} is not on your PATH`);
-    expect(stdout).toContain(`\n  export PATH="${bin}:$PATH"\n`);
-    expect(await machine.version(join(bin, "modelrelay"))).toBe(NEWER);
-  });
-
-  test("replaces an older one, which goes on for those who run it, and is kept", async () => {
-    using machine = new Machine();
-    await using server = await serveReleases(dir);
-    await machine.install(script, ["--version", OLDER], server.env);
-    const first = statSync(machine.executable);
-    const { stdout } = await machine.install(script, [], server.env);
-    expect(stdout).toContain(`The version before it, ${OLDER}, is kept`);
-    expect([await machine.version(), await machine.version(machine.previous)]).toEqual([NEWER, OLDER]);
-    expect(statSync(machine.previous).ino).toBe(first.ino);
-  });
-});

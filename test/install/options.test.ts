@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { startOnTerminal } from "../support/on-terminal.ts";
 import { asNobody, Machine, namesIn } from "./machine.ts";
@@ -92,6 +92,47 @@ describe("install.sh", () => {
     expect(code).toBe(0);
     const known = readFileSync(releases.script, "utf8").matchAll(/^ {6}(--[a-z-]+)\)/gm);
     for (const [, option = ""] of known) expect(stdout).toContain(`  ${option} `);
+  });
+});
+
+describe("A release", () => {
+  test("is installed from a pipe, for everybody, whatever root's umask is", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const piped = `umask 077; curl -fsSL ${server.url}/install.sh | /bin/sh -s -- --prefix "${machine.prefix}"`;
+    const { stderr, code } = await machine.run(["/bin/sh", "-c", piped], server.env);
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    expect(await machine.version()).toBe(SECOND);
+    for (const path of [machine.bin, machine.executable]) expect(statSync(path).mode & 0o055).toBe(0o055);
+  });
+
+  test("goes into ~/.local without root, and it is said how to make that found", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    const home = await machine.homeOfNobody();
+    const { stdout, stderr, code } = await machine.run([...asNobody(), "/bin/sh", releases.script], {
+      ...server.env,
+      HOME: home,
+    });
+    const bin = join(home, ".local/bin");
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    expect(stdout).toContain(`${bin} is not on your PATH`);
+    expect(stdout).toContain(`\n  export PATH="${bin}:$PATH"\n`);
+    expect(await machine.version(join(bin, "modelrelay"))).toBe(SECOND);
+  });
+
+  test("replaces an older one, which goes on for those who run it, and is kept", async () => {
+    using machine = new Machine();
+    using releases = new SmallReleases();
+    await using server = await serveReleases(releases.path);
+    await machine.install(releases.script, ["--version", FIRST], server.env);
+    const first = statSync(machine.executable);
+    const { stdout } = await machine.install(releases.script, [], server.env);
+    expect(stdout).toContain(`The version before it, ${FIRST}, is kept`);
+    expect([await machine.version(), await machine.version(machine.previous)]).toEqual([SECOND, FIRST]);
+    expect(statSync(machine.previous).ino).toBe(first.ino);
   });
 });
 
