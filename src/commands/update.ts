@@ -68,14 +68,14 @@ function addressOf({ baseUrl = releaseAddress }: UpdateConfig): string {
   });
 }
 
-/** The executable that runs, which links may lead to. */
-function ownInstallation(): Installation {
+/** What the executable that runs belongs to; links may lead to it. */
+function ownInstallation({ rollback }: UpdateConfig): Installation {
   if (!isCompiled) {
     throw new Problem("Cannot update what runs from its sources: there is no executable to replace", {
       action: "Take newer sources with git pull; bun run build makes an executable of them",
     });
   }
-  return findInstallation(realpathSync(process.execPath));
+  return findInstallation(realpathSync(process.execPath), rollback ? "rollback" : "update");
 }
 
 async function runCheck(config: UpdateConfig, terminal: Terminal, signal: AbortSignal): Promise<number> {
@@ -125,18 +125,20 @@ function restartText(running: readonly Running[] | undefined): string[] {
 
 async function tellDone(
   { version, notes }: Updated,
-  { path, previous }: Installation,
+  { path, previous, found }: Installation,
   { json }: UpdateConfig,
   terminal: Terminal,
 ): Promise<void> {
-  const running = processesOf(previous);
+  const running = processesOf(found);
+  // The one that is kept can be asked to come back; what it replaces then may not even run.
+  const from = path === realpathSync(process.execPath) ? current : undefined;
   if (json) {
-    const done = { from: current, to: version, path, previous, running: running ?? null, notes };
+    const done = { from: from ?? null, to: version, path, previous, running: running ?? null, notes };
     await terminal.out(`${JSON.stringify(done)}\n`);
     return;
   }
   const lines = [
-    `${path} is now modelrelay ${version}; ${current} is kept, and modelrelay update --rollback brings it back`,
+    `${path} is now modelrelay ${version}; ${from ?? "the other"} is kept, and modelrelay update --rollback brings it back`,
     ...notes,
     ...restartText(running),
   ];
@@ -144,7 +146,7 @@ async function tellDone(
 }
 
 async function runUpdate(config: UpdateConfig, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const installation = ownInstallation();
+  const installation = ownInstallation(config);
   const parts = { clock: systemClock, env: { ...terminal.env }, platform, signal };
   if (config.rollback) return tellDone(await rollBack(installation, parts), installation, config, terminal);
   const releases = new Releases(addressOf(config), { clock: systemClock, signal });

@@ -29,18 +29,29 @@ export interface Installation {
   readonly found: Stats;
 }
 
-/** @param path of an executable, links followed; @throws {Problem} if it is not there, or is the one that is kept */
-export function findInstallation(path: string): Installation {
+const KEPT = /\.previous(\.exe)?$/;
+
+/**
+ * What an executable belongs to.
+ *
+ * @param path of it, links followed
+ * @param doing `rollback` may be asked of the one that is kept as well: the other may not run at all
+ * @throws {Problem} if it is not there, or is the one that is kept
+ */
+export function findInstallation(path: string, doing: "update" | "rollback"): Installation {
+  const folder = dirname(path);
+  const name = basename(path).replace(KEPT, "$1");
+  if (name !== basename(path)) {
+    const beside = join(folder, name);
+    if (doing === "rollback") return findInstallation(beside, doing);
+    throw new Problem(`Cannot update "${path}": it is kept for update --rollback`, {
+      action: `Run the one beside it: ${beside} update`,
+    });
+  }
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined)
-    throw new Problem(`Cannot update "${path}": it is not there any more`, {
+    throw new Problem(`Cannot replace "${path}": it is not there`, {
       action: "Install modelrelay again with install.sh",
-    });
-  const folder = dirname(path);
-  const name = basename(path);
-  if (/\.previous(\.exe)?$/.test(name))
-    throw new Problem(`Cannot update "${path}": it is kept for update --rollback`, {
-      action: `Run the one beside it: ${join(folder, name.replace(".previous", ""))} update`,
     });
   const previous = join(
     folder,

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, type Stats } from "node:fs";
 
 /** A process that runs an executable which has been replaced. */
 export interface Running {
@@ -19,11 +19,11 @@ export function serviceOf(group: string): string | undefined {
 /**
  * Other processes of this machine that run a file, as far as this user may see them.
  *
+ * @param file as it was found, under whichever name it is now
  * @returns `undefined` where the system does not tell
  */
-export function processesOf(path: string): Running[] | undefined {
+export function processesOf({ ino, dev }: Pick<Stats, "ino" | "dev">): Running[] | undefined {
   if (process.platform !== "linux") return undefined;
-  const { ino, dev } = statSync(path);
   const found: Running[] = [];
   for (const name of readdirSync("/proc")) {
     const pid = Number(name);

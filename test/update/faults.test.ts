@@ -268,7 +268,7 @@ describe.skipIf(process.platform === "win32")(
     test("the version that is kept is asked to update itself", async () => {
       using installed = new Installed(old);
       linkSync(installed.program, installed.previous);
-      const { stderr, code } = await installed.run(["update", "--rollback"], {}, installed.previous);
+      const { stderr, code } = await installed.run(["update"], {}, installed.previous);
       expect([stderr, code]).toEqual([
         `error: Cannot update "${installed.previous}": it is kept for update --rollback\n` +
           `  → Run the one beside it: ${installed.program} update\n`,

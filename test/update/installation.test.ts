@@ -11,7 +11,7 @@ describe.skipIf(process.platform === "win32")("An executable", () => {
     const path = dir.write("modelrelay", "old");
     const work = join(dir.path, "work");
     mkdirSync(work);
-    return { path, work, installation: findInstallation(path) };
+    return { path, work, installation: findInstallation(path, "update") };
   }
 
   test("is replaced by a rename, and the one before becomes the previous", () => {
@@ -40,15 +40,18 @@ describe.skipIf(process.platform === "win32")("An executable", () => {
   test("that is gone is not made anew", () => {
     using dir = new TempDir();
     const path = join(dir.path, "modelrelay");
-    expect(() => findInstallation(path)).toThrow(`Cannot update "${path}": it is not there any more`);
+    expect(() => findInstallation(path, "update")).toThrow(`Cannot replace "${path}": it is not there`);
     expect(existsSync(path)).toBe(false);
   });
 
   test("of Windows is kept under a name that can be run", () => {
     using dir = new TempDir();
-    const { previous } = findInstallation(dir.write("modelrelay.exe", ""));
+    const { previous } = findInstallation(dir.write("modelrelay.exe", ""), "update");
     expect(previous).toBe(join(dir.path, "modelrelay.previous.exe"));
     const kept = dir.write("modelrelay.previous.exe", "");
-    expect(() => findInstallation(kept)).toThrow(`Cannot update "${kept}": it is kept for update --rollback`);
+    expect(() => findInstallation(kept, "update")).toThrow(
+      `Cannot update "${kept}": it is kept for update --rollback`,
+    );
+    expect(findInstallation(kept, "rollback").path).toBe(join(dir.path, "modelrelay.exe"));
   });
 });

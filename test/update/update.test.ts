@@ -1,5 +1,15 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { runProgram } from "../e2e/program.ts";
 import { archivePath, TARGET } from "../install/releases.ts";
@@ -42,6 +52,19 @@ describe.skipIf(process.platform === "win32")("update", () => {
     });
     expect(await installed.version()).toBe(NEW);
     expect(Object.keys(installed.state)).toEqual(["bin", "bin/modelrelay", "bin/modelrelay.previous"]);
+  });
+
+  test("goes back from a version that does not run, by the one that is kept", async () => {
+    using installed = new Installed(old);
+    renameSync(installed.program, installed.previous);
+    writeFileSync(installed.program, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+    const { stdout, code } = await installed.run(["update", "--rollback"], {}, installed.previous);
+    expect([stdout, code]).toEqual([
+      `${installed.program} is now modelrelay ${OLD}; the other is kept, and modelrelay update --rollback brings it back\n`,
+      0,
+    ]);
+    expect(await installed.version()).toBe(OLD);
+    expect(readFileSync(installed.previous, "utf8")).toBe("#!/bin/sh\nexit 1\n");
   });
 
   test("asks for what install.sh asks for, in its order, and for nothing where this is the newest", async () => {
