@@ -3,6 +3,7 @@ import { chmodSync, copyFileSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { TempDir } from "../commands/reading.ts";
 import { binaryPath } from "../support/binary.ts";
+import { connectRawWorker } from "../support/relays.ts";
 import {
   ended,
   isAlive,
@@ -14,6 +15,7 @@ import {
   type HandedOver,
   type HandedOverOptions,
 } from "./handed-over.ts";
+import { SECRET } from "./relayed.ts";
 import { http3ClientOf, waitFor, type TlsRelay } from "./tls-relay.ts";
 
 const STREAMS = 200;
@@ -127,6 +129,62 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     await agent.closed;
     expect(await rig.first.ended).toBe(0);
   }, 30_000);
+
+  test("takes in what is still being sent to it, and serves that", async () => {
+    await using rig = await startHandedOver();
+    const half = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
+    const text = JSON.stringify({
+      model: "numbers",
+      messages: [],
+      stream: false,
+      filler: "x".repeat(100_000),
+    });
+    async function* slowly() {
+      yield Buffer.from(text.slice(0, 50_000));
+      half.resolve();
+      await released.promise;
+      yield Buffer.from(text.slice(50_000));
+    }
+    const answer = fetch(`${rig.url}/v1/chat/completions`, {
+      method: "POST",
+      keepalive: false,
+      headers: { "content-type": "application/json", authorization: `Bearer ${rig.key}` },
+      body: slowly(),
+    });
+    await half.promise;
+    await rig.handOver();
+    // It listens no more, and all that is left of it is this request.
+    await waitFor("the end of its port", () => Promise.resolve(listenersOn(rig.port) === 1));
+    expect(isAlive(rig.first.pid)).toBe(true);
+    released.resolve();
+    expect((await answer).status).toBe(200);
+    expect(await rig.first.ended).toBe(0);
+  }, 60_000);
+
+  test("sends workers of the field over when they have nothing to do", async () => {
+    await using rig = await startHandedOver({ serve: ["--link-grace=0"] });
+    rig.worker.kill("SIGKILL");
+    await rig.worker.exited;
+    await rig.first.until(/A worker did not come back in time|A worker left/);
+    const older = await connectRawWorker(rig.url, "", SECRET);
+    await older.register(["field"]);
+    const running = rig.request({ model: "field", stream: false });
+    const request = await older.next("request");
+    await rig.handOver();
+    const newer = connectRawWorker(rig.url, "", SECRET);
+    older.complete(request, 200, '{"from":"older"}');
+    expect(await (await running).text()).toBe('{"from":"older"}');
+    expect(await older.next("graceful_shutdown")).toMatchObject({ reason: "server_shutdown" });
+    older.close();
+    const moved = await newer;
+    await moved.register(["field"]);
+    const next = rig.request({ model: "field", stream: false });
+    moved.complete(await moved.next("request"), 200, '{"from":"newer"}');
+    expect(await (await next).text()).toBe('{"from":"newer"}');
+    expect(await rig.first.ended).toBe(0);
+    moved.close();
+  }, 60_000);
 
   test("starts one process, however often it is told to", async () => {
     await using rig = await startHandedOver();
