@@ -75,11 +75,14 @@ install.sh puts them where the shells look. By hand, for one user:
 \`modelrelay update\` replaces the executable with the newest release, in the way of install.sh: it downloads the
 archive and \`SHA256SUMS\` from the release address, compares, runs the new executable once, and renames it into
 the place of the old one, so that whoever starts modelrelay meanwhile gets one of the two, whole. Links are
-followed. The version before stays beside it as \`modelrelay.previous\`, and \`modelrelay update --rollback\`
-exchanges the two; should the new one not run at all, \`modelrelay.previous update --rollback\` does so too. What
-runs goes on with the old one until \`modelrelay service restart\`, or until it is started again; the command
-names what that is. Where install.sh has put the manual and completions, they are renewed as well. Nothing updates by itself: \`modelrelay update --check\` ends with 1 where
-there is a newer version, 0 where there is none, and 69 where nobody can say, for a job that tells somebody.
+followed. Where install.sh has put the manual and completions, they are renewed as well.
+
+The version before stays beside it as \`modelrelay.previous\`, and \`modelrelay update --rollback\` exchanges the
+two; should the new one not run at all, \`modelrelay.previous update --rollback\` does so too. What runs goes on
+with the old one until \`modelrelay service restart\`, or until it is started again; the command names what that is.
+
+Nothing updates by itself. \`modelrelay update --check\` ends with 1 where there is a newer version, 0 where there is
+none, and 69 where nobody can say, for a job that tells somebody.
 
 ## Commands
 

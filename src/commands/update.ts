@@ -15,7 +15,7 @@ import { defineOptions, type Config } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import type { Reading } from "./read-config.ts";
 import { jsonOption } from "./shared-options.ts";
-import { httpAddress, onOff, textKind } from "./value-kinds.ts";
+import { httpAddress, leadsHere, onOff, textKind } from "./value-kinds.ts";
 
 const updateOptions = defineOptions({
   check: {
@@ -150,6 +150,10 @@ async function runUpdate(config: UpdateConfig, terminal: Terminal, signal: Abort
   const parts = { clock: systemClock, env: { ...terminal.env }, platform, signal };
   if (config.rollback) return tellDone(await rollBack(installation, parts), installation, config, terminal);
   const releases = new Releases(addressOf(config), { clock: systemClock, signal });
+  if (releases.base.startsWith("http:") && !leadsHere(releases.base))
+    terminal.err(
+      `${releases.base} is not encrypted: who stands on the way there can change archive and sums alike\n`,
+    );
   const version = await chooseVersion(releases, current, config.version);
   if (version === undefined) {
     const same = { from: current, to: current, path: installation.path };

@@ -207,6 +207,24 @@ describe.skipIf(process.platform === "win32")(
       ]);
     });
 
+    test("an address that is not encrypted is pointed out", async () => {
+      using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("0.9.0\n") });
+      using installed = new Installed(old);
+      const { stderr, code } = await installed.run(
+        ["update", "--base-url=http://ada:s3cret@releases.example"],
+        {
+          HTTP_PROXY: `http://127.0.0.1:${proxy.port}`,
+        },
+      );
+      expect([stderr.split("\n").slice(0, 2), code]).toEqual([
+        [
+          "http://…@releases.example is not encrypted: who stands on the way there can change archive and sums alike",
+          `error: Cannot update to 0.9.0, the newest version at http://…@releases.example: this is ${OLD}, which is newer`,
+        ],
+        1,
+      ]);
+    });
+
     test("a folder where the version before is to be kept", async () => {
       using releases = new Releases();
       releases.add({ version: NEW });
