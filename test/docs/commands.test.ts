@@ -1,9 +1,12 @@
-import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ALL_COMMANDS } from "../../src/commands/all-commands.ts";
 import { surroundings } from "../../src/commands/command.ts";
+import { settingsOf } from "../../src/commands/options.ts";
 import { readConfig } from "../../src/commands/read-config.ts";
+import { serveCommand } from "../../src/commands/serve.ts";
+import { workerCommand } from "../../src/commands/worker.ts";
 import { binaryPath } from "../support/binary.ts";
 import { cacheDir, lacksPart } from "../support/parts.ts";
 import { bareCommand, NOT_RUN, ONLY_PARSED } from "./not-run.ts";
@@ -35,11 +38,11 @@ function parse(line: string): void {
 
 const isSuperuser = process.platform === "linux" && process.getuid?.() === 0;
 if (!isSuperuser) process.stderr.write("Commands of pages are run by root on Linux alone: skipped\n");
-const skip = !isSuperuser || lacksPart("curl", "pebble", "pebbleChallengeServer");
+const skip = !isSuperuser || lacksPart("curl", "ip", "pebble", "pebbleChallengeServer");
 
 /** Runs a page on a copy of this machine. */
 async function runPage(path: string): Promise<Report> {
-  const isolate = ["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "sh"];
+  const isolate = ["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--kill-child", "sh"];
   const child = Bun.spawn(
     [
       ...isolate,
@@ -86,12 +89,15 @@ function runPages(paths: readonly string[]): Map<string, Promise<Report>> {
 }
 
 describe.skipIf(skip)("The commands of", () => {
-  const reports = skip ? undefined : runPages(withCommands);
-  for (const promise of reports?.values() ?? []) promise.catch(() => {});
+  let reports = new Map<string, Promise<Report>>();
+  beforeAll(() => {
+    reports = runPages(withCommands);
+    for (const report of reports.values()) report.catch(() => {});
+  });
 
   for (const path of withCommands) {
     test(`${path} run as they stand`, async () => {
-      const ran = (await reports?.get(path))?.ran ?? [];
+      const ran = (await reports.get(path))?.ran ?? [];
       const failed = ran
         .filter(({ code }) => code !== 0)
         .map(({ line, code, output }) => `${path}:${line} ended with exit code ${code}\n${output}`);
@@ -101,7 +107,7 @@ describe.skipIf(skip)("The commands of", () => {
   }
 
   test("pages name each program that is only pretended", async () => {
-    const all = reports === undefined ? [] : await Promise.all(reports.values());
+    const all = await Promise.all(reports.values());
     const pretended = new Set(all.flatMap((report) => report.pretended));
     expect(Object.keys(NOT_RUN).filter((name) => !pretended.has(name))).toEqual([]);
   });
@@ -140,6 +146,20 @@ describe("Commands that are only parsed", () => {
     expect(() => parse("modelrelay serve --queue-timeout never")).toThrow("never");
     expect(() => parse("modelrelay wroker")).toThrow("no command");
   });
+});
+
+test("Every flag and variable that the Rust ModelRelay has is one of ours, under the same name", () => {
+  const { options: serve } = serveCommand;
+  const { options: worker } = workerCommand;
+  const ours = new Set(
+    [...settingsOf(serve), ...settingsOf(worker)].map(({ flag, env }) => `${flag} ${env}`),
+  );
+  const page = readFileSync(join(ROOT, "docs/from-rust-modelrelay.md"), "utf8");
+  const theirs = [...page.matchAll(/^\| `--([a-z-]+)` \| `([A-Z_]+)` \|/gm)].map(
+    ([, flag, env]) => `${flag} ${env}`,
+  );
+  expect(theirs.length).toBeGreaterThan(14);
+  expect(theirs.filter((name) => !ours.has(name))).toEqual([]);
 });
 
 describe("The links of", () => {

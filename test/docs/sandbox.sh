@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a command on a copy of this machine that is gone afterwards: what is written goes to memory, the network has
 # nothing but its own 127.0.0.1 with every port free, and the processes end with the command. For root on Linux:
-#   unshare --mount --net --pid --uts --fork sh sandbox.sh COMMAND…
+#   unshare --mount --net --pid --uts --fork --kill-child sh sandbox.sh COMMAND…
 set -eu
 root=/mnt/root
 mount --make-rprivate /

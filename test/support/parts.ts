@@ -159,6 +159,8 @@ export const PARTS = {
   promtool: program("promtool", "prometheus"),
   /** Tries what a TLS server accepts, and the known attacks on it. */
   sslyze: pythonEnvironment("sslyze", join(import.meta.dir, "sslyze-requirements.txt")),
+  /** Switches on the network of a machine that has nothing else. */
+  ip: program("ip", "iproute2"),
   /** Schemas of Compose files and of Kubernetes, and a linter of Dockerfiles. */
   containers: pythonEnvironment("containers", join(import.meta.dir, "containers-requirements.txt")),
   /** A client of HTTP/3 that shares no code with Bun's. */
