@@ -1,4 +1,3 @@
-import { userInfo } from "node:os";
 import { Problem, UsageError } from "../base/errors.ts";
 import {
   serviceTitle,
@@ -57,12 +56,11 @@ export interface Meant {
 
 /** A worker's name as a service can have it: other signs become dashes. */
 export function plainName(name: string): string {
-  return (
-    name
-      .replace(/[^\w.-]+/g, "-")
-      .replace(/^[^A-Za-z0-9]+/, "")
-      .slice(0, 63) || "worker"
-  );
+  const plain = name
+    .replace(/[^\w.-]+/g, "-")
+    .slice(0, 63)
+    .replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "");
+  return plain || "worker";
 }
 
 export function machineOf({ env }: Terminal): Machine {
@@ -72,16 +70,7 @@ export function machineOf({ env }: Terminal): Machine {
   return thisMachine({
     env: { ...env, XDG_RUNTIME_DIR: runtime },
     home: homeOfUser(),
-    userName: nameOfUser(),
   });
-}
-
-function nameOfUser(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return String(process.getuid?.() ?? "");
-  }
 }
 
 /** This machine, and what keeps services alive on it. */

@@ -19,8 +19,9 @@ export type Tell = (line: string) => void;
 export async function install(plan: Plan, machine: Machine, tell: Tell): Promise<void> {
   if (plan.user !== undefined) await ensureUser(plan.user, machine, tell);
   for (const directory of plan.directories) await ensureDirectory(directory, machine, tell);
-  for (const { path, content, mode } of plan.files) {
-    attempt(`write ${path}`, () => machine.write(path, content, mode));
+  for (const { path, content, mode, owner } of plan.files) {
+    const user = owner === undefined ? undefined : await ownerOf(path, owner, machine);
+    attempt(`write ${path}`, () => machine.write(path, content, mode, user));
     tell(`Wrote ${path}${mode === 0o600 ? " (mode 0600)" : ""}`);
   }
   for (const { command, otherwise } of plan.steps) {
@@ -99,16 +100,18 @@ async function ensureDirectory(
   tell: Tell,
 ): Promise<void> {
   const wasThere = machine.exists(path);
-  let user: User | undefined;
-  if (owner !== undefined) {
-    user = await findUser(machine, owner);
-    if (user === undefined && machine.platform === "linux")
-      throw new Problem(`Cannot give ${path} to the user ${owner}: there is none`);
-  }
+  const user = owner === undefined ? undefined : await ownerOf(path, owner, machine);
   // The rights of a directory that others use as well are theirs to choose.
   if (wasThere && user === undefined) return;
   attempt(`make the directory ${path}`, () => machine.makeDirectory(path, mode, user));
   if (!wasThere) tell(`Made ${path}`);
+}
+
+/** @throws {Problem} if there is no such user */
+async function ownerOf(path: string, name: string, machine: Machine): Promise<User> {
+  const user = await findUser(machine, name);
+  if (user === undefined) throw new Problem(`Cannot give ${path} to the user ${name}: there is none`);
+  return user;
 }
 
 /** Undoes an installation. @param purge whether its data goes as well */
@@ -126,8 +129,8 @@ export async function uninstall(
     tell(`Removed ${path}`);
   }
   for (const command of removal.after) await machine.run(command);
-  for (const path of removal.emptied) if (machine.removeEmpty(path)) tell(`Removed ${path}`);
   await removeData(removal, { machine, purge, tell });
+  for (const path of removal.emptied) if (machine.removeEmpty(path)) tell(`Removed ${path}`);
 }
 
 async function removeData(

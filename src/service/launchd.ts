@@ -1,17 +1,18 @@
 import type { Machine } from "./machine.ts";
-import type {
-  LogLines,
-  Obstacle,
-  Plan,
-  Removal,
-  RunState,
-  Scope,
-  ServiceId,
-  ServiceSpec,
-  ServiceState,
-  Supervisor,
+import {
+  isNamed,
+  type LogLines,
+  type Obstacle,
+  type Plan,
+  type Removal,
+  type RunState,
+  type Scope,
+  type ServiceId,
+  type ServiceSpec,
+  type ServiceState,
+  type Supervisor,
 } from "./service.ts";
-import { element, indented, xmlText } from "./xml.ts";
+import { element, indented, plainText, xmlText } from "./xml.ts";
 
 const PREFIX = "modelrelay.";
 const LABEL = /^modelrelay\.(serve|worker(?:\.(.+))?)\.plist$/;
@@ -107,13 +108,16 @@ export class Launchd implements Supervisor {
     const own = `${this.unitName(id)}.`;
     const secrets = this.#machine.list(configDir).filter((name) => name.startsWith(own));
     const plist = this.#machine.read(this.definition(id)) ?? "";
-    const ownDir = /<string>--data-dir=(.+?)<\/string>/.exec(plist)?.[1];
+    const ownDir = /^\s*<string>--data-dir=(.+)<\/string>$/m.exec(plist)?.[1];
     return {
       before: [["launchctl", "bootout", `${this.#domain(scope)}/${this.unitName(id)}`]],
       files: [this.definition(id), ...secrets.map((name) => `${configDir}/${name}`), this.#logFile(id)],
       after: [],
       emptied: [configDir, this.#logDir(scope)],
-      data: kind === "serve" ? [ownDir ?? `${this.#ownerHome()}/Library/Application Support/modelrelay`] : [],
+      data:
+        kind === "serve"
+          ? [plainText(ownDir ?? "") || `${this.#ownerHome()}/Library/Application Support/modelrelay`]
+          : [],
     };
   }
 
@@ -159,7 +163,7 @@ export class Launchd implements Supervisor {
     const words = [
       executable,
       kind,
-      ...(name === undefined ? [] : [`--worker-name=${name}`]),
+      ...(name === undefined || isNamed(args) ? [] : [`--worker-name=${name}`]),
       ...args,
       ...secrets.map((secret) => `${secret.fileFlag}=${this.#secretFile(spec, secret.fileFlag)}`),
     ];

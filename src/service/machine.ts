@@ -38,11 +38,11 @@ export interface Machine {
   /** Runs a program with the input and output of this one. */
   attach(command: readonly string[]): Promise<number>;
   exists(path: string): boolean;
-  /** The text of a file; `undefined` if it is not there. */
+  /** The text of a file, which is UTF-8, or UTF-16 with its mark; `undefined` if it is not there. */
   read(path: string): string | undefined;
   list(directory: string): string[];
   /** Replaces a file in one step. */
-  write(path: string, content: string | Uint8Array, mode: number): void;
+  write(path: string, content: string | Uint8Array, mode: number, owner?: User): void;
   makeDirectory(path: string, mode: number, owner?: User): void;
   remove(path: string): void;
   removeTree(path: string): void;
@@ -53,22 +53,21 @@ export interface Machine {
 export interface MachineParts {
   env: Machine["env"];
   home: string;
-  userName: string;
 }
 
 /** The machine that this program runs on. */
-export function thisMachine({ env, home, userName }: MachineParts): Machine {
+export function thisMachine({ env, home }: MachineParts): Machine {
   const uid = process.getuid?.();
   return {
     platform: process.platform,
     env,
     home,
     uid,
-    userName,
+    userName: currentUser(env),
     run: (command) => runToEnd(command, env),
     attach: (command) => attach(command, env),
     exists: existsSync,
-    read: (path) => (existsSync(path) ? readFileSync(path, "utf8") : undefined),
+    read: (path) => (existsSync(path) ? textOf(readFileSync(path)) : undefined),
     list: (directory) => (existsSync(directory) ? readdirSync(directory) : []),
     write,
     makeDirectory(path, mode, owner) {
@@ -86,7 +85,20 @@ export function thisMachine({ env, home, userName }: MachineParts): Machine {
   };
 }
 
-function write(path: string, content: string | Uint8Array, mode: number): void {
+function textOf(bytes: Buffer): string {
+  const isUtf16 = bytes[0] === 0xff && bytes[1] === 0xfe;
+  return bytes.toString(isUtf16 ? "utf16le" : "utf8");
+}
+
+/** The runtime goes by a variable that not everybody has. */
+function currentUser(env: Machine["env"]): string {
+  if (process.platform === "win32") return env["USERNAME"] ?? "";
+  const id = Bun.which("id", { PATH: `${env["PATH"] ?? ""}:/usr/bin:/bin` });
+  const said = id === null ? "" : Bun.spawnSync([id, "-un"], { stderr: "ignore" }).stdout.toString().trim();
+  return said || String(process.getuid?.() ?? "");
+}
+
+function write(path: string, content: string | Uint8Array, mode: number, owner?: User): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   const unfinished = `${path}.${process.pid}`;
   try {
@@ -94,6 +106,7 @@ function write(path: string, content: string | Uint8Array, mode: number): void {
     // Nobody reads a secret in the moment before its rights are set.
     writeFileSync(unfinished, content, { mode: 0o600, flag: "wx" });
     chmodSync(unfinished, mode);
+    if (owner !== undefined) lchownSync(unfinished, owner.uid, owner.gid);
     renameSync(unfinished, path);
   } finally {
     rmSync(unfinished, { force: true });
@@ -124,7 +137,18 @@ async function attach(command: readonly string[], env: Machine["env"]): Promise<
 
 /** An entry of the machine's users; `undefined` if there is none of this name. */
 export async function findUser(machine: Machine, name: string): Promise<User | undefined> {
+  if (machine.platform === "darwin") return findUserOfMac(machine, name);
   const { code, stdout } = await machine.run(["getent", "passwd", name]);
   const [, , uid, gid, about = ""] = stdout.trim().split(":");
   return code === 0 && uid !== undefined ? { uid: Number(uid), gid: Number(gid), about } : undefined;
+}
+
+/** macOS has no getent, and its users stand in no file. */
+async function findUserOfMac(machine: Machine, name: string): Promise<User | undefined> {
+  const [uid, gid] = await Promise.all([
+    machine.run(["id", "-u", "--", name]),
+    machine.run(["id", "-g", "--", name]),
+  ]);
+  if (uid.code !== 0 || gid.code !== 0) return undefined;
+  return { uid: Number(uid.stdout), gid: Number(gid.stdout), about: "" };
 }

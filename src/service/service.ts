@@ -37,6 +37,8 @@ export interface PlannedFile {
   mode: number;
   /** Its values are not shown. */
   isSecret?: true;
+  /** User that it belongs to, if not the one who installs. */
+  owner?: string;
 }
 
 export interface PlannedDirectory {
@@ -144,6 +146,11 @@ export interface Supervisor {
   /** Command lines of a restart. @param cold stop and start, rather than handing over */
   restart(id: ServiceId, cold: boolean): readonly (readonly string[])[];
   logCommand(id: ServiceId, wanted: LogLines): readonly string[];
+}
+
+/** Whether a worker's own flags name it, in another way than its service is called. */
+export function isNamed(args: readonly string[]): boolean {
+  return args.some((arg) => arg.startsWith("--worker-name="));
 }
 
 /** The name of a service for people: `serve`, `worker gpu-box`. */

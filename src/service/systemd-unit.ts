@@ -82,9 +82,11 @@ function executionLines({ kind, executable, args, configDir }: UnitSettings): st
   ].join("\n");
 }
 
-function restartLines({ version }: UnitSettings): string {
+function restartLines({ kind, version }: UnitSettings): string {
   const lines = [
-    "# Also where it ended well: a relay whose successor died leaves when it has finished.",
+    ...(kind === "serve"
+      ? ["# Also where it ended well: a relay whose successor died ends when it has finished."]
+      : []),
     "Restart=always",
     "# Settings that are wrong do not mend themselves.",
     "RestartPreventExitStatus=2",

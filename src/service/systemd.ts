@@ -17,7 +17,7 @@ import { readVariables, withVariables } from "./systemd-quote.ts";
 import { unitText, WRITTEN_BY } from "./systemd-unit.ts";
 
 const USER = { name: "modelrelay", home: "/var/lib/modelrelay", about: "modelrelay relay" };
-const ENVIRONMENT_HEAD = `# Written by modelrelay service install. Secrets: for the superuser, who gives them to the service.\n`;
+const ENVIRONMENT_HEAD = `# Written by modelrelay service install. Secrets, for nobody else to read.\n`;
 /** Where the directory of the data is written down, if it is not the usual one. */
 const DATA_LINE = "# Data: ";
 /** Stands in the unit if the user's services run without a login for its sake alone. */

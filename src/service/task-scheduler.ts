@@ -1,17 +1,18 @@
 import type { Machine } from "./machine.ts";
-import type {
-  LogLines,
-  Obstacle,
-  Plan,
-  Removal,
-  RunState,
-  Scope,
-  ServiceId,
-  ServiceSpec,
-  ServiceState,
-  Supervisor,
+import {
+  isNamed,
+  type LogLines,
+  type Obstacle,
+  type Plan,
+  type Removal,
+  type RunState,
+  type Scope,
+  type ServiceId,
+  type ServiceSpec,
+  type ServiceState,
+  type Supervisor,
 } from "./service.ts";
-import { element, xmlText } from "./xml.ts";
+import { element, plainText, xmlText } from "./xml.ts";
 
 /** The folder of the tasks; those of a user have the user's name in theirs, for all share one list. */
 const FOLDER = String.raw`\modelrelay`;
@@ -103,6 +104,8 @@ export class TaskScheduler implements Supervisor {
     const folder = this.#folder(id.scope);
     const task = this.unitName(id);
     const own = `${this.#plainName(id)}.`;
+    const definition = plainText(this.#machine.read(this.definition(id)) ?? "");
+    const [, quotedDir, dir] = /"--data-dir=([^"]+)"|\s--data-dir=(\S+)/.exec(definition) ?? [];
     const files = this.#machine.list(folder).filter((name) => name.startsWith(own));
     return {
       before: [
@@ -112,7 +115,7 @@ export class TaskScheduler implements Supervisor {
       files: files.map((name) => `${folder}\\${name}`),
       after: [],
       emptied: [folder],
-      data: id.kind === "serve" ? [this.#usualData(id.scope)] : [],
+      data: id.kind === "serve" ? [quotedDir ?? dir ?? this.#usualData(id.scope)] : [],
     };
   }
 
@@ -213,7 +216,7 @@ export class TaskScheduler implements Supervisor {
     const words = [
       executable,
       kind,
-      ...(name === undefined ? [] : [`--worker-name=${name}`]),
+      ...(name === undefined || isNamed(args) ? [] : [`--worker-name=${name}`]),
       // What LOCAL SERVICE has for its data is where nobody looks.
       ...(kind === "serve" && dataDir === undefined && scope === "system"
         ? [`--data-dir=${this.#usualData(scope)}`]

@@ -152,15 +152,18 @@ describe.skipIf(cannotBoot)("On a machine that systemd runs", () => {
     const first = await service("install", "worker", "first", ...relay, ...file);
     expect(first.stderr).toContain("was copied for the service");
     expect(first.stdout).toMatch(/^modelrelay-worker@first\.service: Connected to 127\.0\.0\.1:8080/);
-    // The second takes the name from its own flag.
-    const second = await service("install", "worker", ...relay, ...file, "--worker-name", "GPU box 2");
-    expect(second.stdout).toMatch(/^modelrelay-worker@GPU-box-2\.service: Connected/);
-    const health = await debian.sh("curl -s http://127.0.0.1:8080/health");
-    expect(health).toContain('"workers_connected":2');
+    // The second takes the name from its own flag, with all that means something to systemd.
+    const name = String.raw`GPU box 2 "%n" $HOME \ ;`;
+    const second = await service("install", "worker", ...relay, ...file, "--worker-name", name);
+    expect(second.stdout).toMatch(/^modelrelay-worker@GPU-box-2-n-HOME\.service: Connected/);
+    const health = JSON.parse(await debian.sh("curl -s http://127.0.0.1:8080/health")) as {
+      workers: { name: string }[];
+    };
+    expect(health.workers.map((worker) => worker.name).sort()).toEqual([name, "first"]);
 
     const which = await service("logs", "worker");
     expect(which.stderr).toBe(
-      "error: Cannot tell which of 2 services is meant\n  → Write one of: modelrelay service logs worker first; modelrelay service logs worker GPU-box-2\n",
+      "error: Cannot tell which of 2 services is meant\n  → Write one of: modelrelay service logs worker first; modelrelay service logs worker GPU-box-2-n-HOME\n",
     );
     expect((await service("logs", "worker", "first")).stdout).toContain("Connected to the relay");
     const table = await service("status");
@@ -168,13 +171,13 @@ describe.skipIf(cannotBoot)("On a machine that systemd runs", () => {
       ["SERVICE", "NAME", "OF"],
       ["serve", "-", "system"],
       ["worker", "first", "system"],
-      ["worker", "GPU-box-2", "system"],
+      ["worker", "GPU-box-2-n-HOME", "system"],
       [""],
     ]);
     const restarted = await service("restart", "worker", "first");
     expect(restarted.stdout).toMatch(/^modelrelay-worker@first\.service: Connected/);
 
-    for (const name of ["first", "GPU-box-2"])
+    for (const name of ["first", "GPU-box-2-n-HOME"])
       expect((await service("uninstall", "worker", name)).code).toBe(0);
     expect((await service("uninstall", "serve", "--purge")).code).toBe(0);
     expect(await files()).toBe("");
@@ -284,10 +287,7 @@ describe.skipIf(cannotBoot)("On a machine that systemd runs", () => {
     const asAda = (...args: string[]) =>
       debian.run(
         ["setpriv", "--reuid=ada", "--regid=ada", "--init-groups", "modelrelay", "service", ...args],
-        {
-          HOME: "/home/ada",
-          USER: "ada",
-        },
+        { HOME: "/home/ada" },
       );
     const listen = ["--", "--listen", "127.0.0.1:8383"];
     expect(await asAda("install", "serve", ...listen)).toEqual({
