@@ -68,14 +68,21 @@ function addressOf({ baseUrl = releaseAddress }: UpdateConfig): string {
   });
 }
 
-/** What the executable that runs belongs to; links may lead to it. */
-function ownInstallation({ rollback }: UpdateConfig): Installation {
+/** The executable that runs; links may lead to it. */
+function ownPath(): string {
   if (!isCompiled) {
     throw new Problem("Cannot update what runs from its sources: there is no executable to replace", {
       action: "Take newer sources with git pull; bun run build makes an executable of them",
     });
   }
-  return findInstallation(realpathSync(process.execPath), rollback ? "rollback" : "update");
+  try {
+    return realpathSync(process.execPath);
+  } catch (cause) {
+    throw new Problem(`Cannot find the executable that runs, "${process.execPath}"`, {
+      action: "Something has replaced it since it was started: see what is there now, and try again",
+      cause,
+    });
+  }
 }
 
 async function runCheck(config: UpdateConfig, terminal: Terminal, signal: AbortSignal): Promise<number> {
@@ -123,15 +130,15 @@ function restartText(running: readonly Running[] | undefined): string[] {
   ];
 }
 
+/** @param from the version that was replaced, as far as it is known */
 async function tellDone(
   { version, notes }: Updated,
   { path, previous, found }: Installation,
+  from: string | undefined,
   { json }: UpdateConfig,
   terminal: Terminal,
 ): Promise<void> {
   const running = processesOf(found);
-  // The one that is kept can be asked to come back; what it replaces then may not even run.
-  const from = path === realpathSync(process.execPath) ? current : undefined;
   if (json) {
     const done = { from: from ?? null, to: version, path, previous, running: running ?? null, notes };
     await terminal.out(`${JSON.stringify(done)}\n`);
@@ -146,9 +153,14 @@ async function tellDone(
 }
 
 async function runUpdate(config: UpdateConfig, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const installation = ownInstallation(config);
+  const own = ownPath();
+  const installation = findInstallation(own, config.rollback ? "rollback" : "update");
   const parts = { clock: systemClock, env: { ...terminal.env }, platform, signal };
-  if (config.rollback) return tellDone(await rollBack(installation, parts), installation, config, terminal);
+  if (config.rollback) {
+    // The one that is kept can be asked to come back; what it replaces then may not even run.
+    const from = installation.path === own ? current : undefined;
+    return tellDone(await rollBack(installation, parts), installation, from, config, terminal);
+  }
   const releases = new Releases(addressOf(config), { clock: systemClock, signal });
   if (releases.base.startsWith("http:") && !leadsHere(releases.base))
     terminal.err(
@@ -160,7 +172,7 @@ async function runUpdate(config: UpdateConfig, terminal: Terminal, signal: Abort
     const text = `${installation.path} is modelrelay ${current} already`;
     return terminal.out(config.json ? `${JSON.stringify(same)}\n` : `${text}\n`);
   }
-  await tellDone(await downloadAndInstall(), installation, config, terminal);
+  await tellDone(await downloadAndInstall(), installation, current, config, terminal);
 
   async function downloadAndInstall(): Promise<Updated> {
     using progress = startProgress(systemClock, terminal, (text) => terminal.err(`${text}\n`));

@@ -341,6 +341,19 @@ describe.skipIf(process.platform === "win32")("An update that is interrupted", (
     expect(await installed.version()).toBe(NEW);
   });
 
+  test.skipIf(process.platform !== "linux")(
+    "before it has begun says that its executable is gone",
+    async () => {
+      using installed = new Installed(old);
+      await using update = installed.start(["update", "--rollback"]);
+      rmSync(installed.program);
+      expect(await update.exited).toBe(1);
+      expect(update.stderr).toMatch(
+        /^error: Cannot (find the executable that runs, |replace )".*modelrelay.*"[^\n]*\n {2}→ .+\n$/,
+      );
+    },
+  );
+
   test("by another one lets that be: what is there is whole, and one of them says so", async () => {
     using releases = new Releases();
     releases.add({ version: NEW });
