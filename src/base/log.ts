@@ -61,7 +61,9 @@ const COLOUR: Record<string, string> = {
 
 /** Colour helps a person at a terminal and is never needed to understand a line. */
 function colourWanted(): boolean {
-  return process.stderr.isTTY && !("NO_COLOR" in process.env);
+  const { NO_COLOR, TERM } = process.env;
+  // An empty one does not count (no-color.org).
+  return process.stderr.isTTY && !NO_COLOR && TERM !== "dumb";
 }
 
 type LineFormat = (level: string, date: Date, message: string, fields: LogFields | undefined) => string;

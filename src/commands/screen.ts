@@ -27,7 +27,7 @@ export function screenOf(env: Readonly<Record<string, string | undefined>>): Scr
     get rows() {
       return stdout.rows > 0 ? stdout.rows : USUAL.rows;
     },
-    inColour: !("NO_COLOR" in env) && env["TERM"] !== "dumb",
+    inColour: !env["NO_COLOR"] && env["TERM"] !== "dumb",
     watchSize(resized) {
       stdout.on("resize", resized);
       return () => void stdout.off("resize", resized);

@@ -92,7 +92,7 @@ describe.skipIf(process.platform === "win32")("Drain", () => {
       [{ TERM: "dumb" }, [], /info {2}1 request left, 20 s\r\n/],
       [{ TERM: "xterm" }, ["--log-format=json"], /"message":"1 request left, 20 s"}\r\n/],
     ] as [Record<string, string>, string[], RegExp][]) {
-      await using held = await startHeld({ env: { ...env, NO_COLOR: "1" } }, flags);
+      await using held = await startHeld({ env }, flags);
       held.serve.kill("SIGTERM");
       await held.serve.until(line);
       held.exchange.answer(200, { id: "1" });
@@ -110,6 +110,13 @@ describe.skipIf(process.platform === "win32")("Drain", () => {
     expect(await held.serve.exited).toBe(0);
     expect(held.serve.written.replaceAll("\u001b[K", "")).not.toContain("\u001b");
     await held.answer;
+  });
+
+  test("a NO_COLOR that is empty does not count", async () => {
+    await using serve = startOnTerminal([...CLI, ...SERVE], { env: { NO_COLOR: "" } });
+    await serve.until(/.\[32minfo .\[0m The relay listens/);
+    serve.kill("SIGTERM");
+    expect(await serve.exited).toBe(0);
   });
 
   test("without a terminal a drain is told in lines, and one of nothing in none", async () => {
