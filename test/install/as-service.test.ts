@@ -47,6 +47,8 @@ describe.skipIf(cannotBoot)("On a machine that systemd runs, install.sh", () => 
     const [newPid, restarts] = await debian.show(UNIT, "MainPID", "NRestarts");
     expect({ isAnother: newPid !== oldPid, restarts }).toEqual({ isAnother: true, restarts: "0" });
 
+    // The user cannot be removed while the one that handed over still runs as it.
+    await debian.sh(`tail --pid=${oldPid} --follow /dev/null`);
     const third = await install("--uninstall", "--purge");
     expect({ code: third.code, stdout: third.stdout }).toMatchObject({
       code: 0,
