@@ -22,6 +22,7 @@ const WRITTEN_BY = "<!-- Written by modelrelay service install; modelrelay servi
 export class Launchd implements Supervisor {
   readonly title = "launchd";
   readonly handsOver = false;
+  readonly hearsReadiness = false;
   readonly #machine: Machine;
 
   constructor(machine: Machine) {

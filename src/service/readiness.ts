@@ -25,7 +25,7 @@ export interface Waited {
 /** Waits until a service serves, has failed, or the time is over. */
 export async function waitUntilReady(
   id: ServiceId,
-  supervisor: Supervisor,
+  supervisor: Pick<Supervisor, "state" | "hearsReadiness">,
   { clock, timeoutMs, before, onState }: Waiting,
 ): Promise<Waited> {
   const deadline = clock.now() + timeoutMs;
@@ -35,9 +35,8 @@ export async function waitUntilReady(
     const isOther = before === undefined || (state.pid !== undefined && state.pid !== before);
     if (state.state !== "running") runsSince = undefined;
     else runsSince ??= clock.now();
-    // Only systemd is told by the service itself.
     const isSettled =
-      supervisor.handsOver || (runsSince !== undefined && clock.now() - runsSince >= SETTLED_MS);
+      supervisor.hearsReadiness || (runsSince !== undefined && clock.now() - runsSince >= SETTLED_MS);
     if (state.state === "running" && isOther && isSettled) return { isReady: true, state };
     const hasFailed = ["failed", "stopped", "restarting"].includes(state.state);
     if (hasFailed || clock.now() >= deadline) return { isReady: false, state };

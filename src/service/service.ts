@@ -128,6 +128,8 @@ export interface Supervisor {
   readonly title: string;
   /** Whether `restart` hands over from a relay to its successor. */
   readonly handsOver: boolean;
+  /** Whether services tell it that they serve; otherwise it knows only that a process runs. */
+  readonly hearsReadiness: boolean;
   /** What is in the way of changing services of a scope. */
   obstacle(scope: Scope): Promise<Obstacle | undefined>;
   /** Its own name for a service, as its own tools take it. */

@@ -30,6 +30,7 @@ const UNIT = /^modelrelay(?:-worker@(.+))?\.service$/;
 export class Systemd implements Supervisor {
   readonly title = "systemd";
   readonly handsOver = true;
+  readonly hearsReadiness = true;
   readonly #machine: Machine;
   readonly #version: number | undefined;
 

@@ -25,6 +25,7 @@ const ADMINISTRATORS = "S-1-5-32-544";
 export class TaskScheduler implements Supervisor {
   readonly title = "the Windows Task Scheduler";
   readonly handsOver = false;
+  readonly hearsReadiness = false;
   readonly #machine: Machine;
 
   constructor(machine: Machine) {

@@ -48,7 +48,10 @@ describe("A service of macOS", () => {
     expect(parsed(machine.read(DEFINITION) ?? "")).toEqual({
       Label: "modelrelay.worker.gpu-box",
       ProgramArguments: [
-        ...["/usr/local/bin/modelrelay", "worker", "--worker-name=gpu-box", ...SPEC.args],
+        "/usr/local/bin/modelrelay",
+        "worker",
+        "--worker-name=gpu-box",
+        ...SPEC.args,
         `--worker-secret-file=${SECRET}`,
       ],
       UserName: "ada",

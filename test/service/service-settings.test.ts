@@ -43,7 +43,10 @@ describe("The flags of a service", () => {
     using dir = new TempDir();
     const file = dir.write("secret", "from a file\n");
     const { args, secrets, notes } = settings("serve", [
-      ...["--admin-token", "shown", "--worker-secret-file", file],
+      "--admin-token",
+      "shown",
+      "--worker-secret-file",
+      file,
       "--database-url=postgres://u:p@db/x",
     ]);
     expect(args).toEqual([]);
