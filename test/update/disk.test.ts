@@ -1,9 +1,11 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { cpSync } from "node:fs";
 import { tarGz } from "../../scripts/archive.ts";
 import { archivePath } from "../install/releases.ts";
-import { executable, Installed, NEW, OLD, Releases } from "./installed.ts";
+import { executable, Installed, NEW, OLD, Releases, removeExecutables } from "./installed.ts";
+
+afterAll(removeExecutables);
 
 const MIB = 1024 * 1024;
 

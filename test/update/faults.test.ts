@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,
   existsSync,
@@ -13,7 +13,9 @@ import { tarGz } from "../../scripts/archive.ts";
 import { archivePath, TARGET } from "../install/releases.ts";
 import type { Fault, ReleaseServer } from "../install/release-server.ts";
 import { runProgram } from "../e2e/program.ts";
-import { executable, Installed, NEW, OLD, Releases } from "./installed.ts";
+import { executable, Installed, NEW, OLD, Releases, removeExecutables } from "./installed.ts";
+
+afterAll(removeExecutables);
 
 const ARCHIVE = archivePath(NEW);
 const ARCHIVE_NAME = ARCHIVE.slice(ARCHIVE.indexOf("/") + 1);

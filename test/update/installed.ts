@@ -30,11 +30,15 @@ export const NEWEST = "1.2.0-rc.1";
 
 const BUILT = join(tmpdir(), `modelrelay-update-${process.pid}`);
 
+/** To be called after all tests of a file that has asked for an executable: each has 100 MB. */
+export function removeExecutables(): void {
+  rmSync(BUILT, { recursive: true, force: true });
+}
+
 /** The program, compiled as some version; made once, and not to be written to. */
 export async function executable(version: string): Promise<string> {
   const outfile = join(BUILT, `modelrelay-${version}`);
   if (existsSync(outfile)) return outfile;
-  if (!existsSync(BUILT)) process.on("exit", () => rmSync(BUILT, { recursive: true, force: true }));
   const manifest = join(ROOT, "package.json");
   const { success, logs } = await Bun.build({
     entrypoints: [join(ROOT, "src/cli.ts")],

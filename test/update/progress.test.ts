@@ -1,6 +1,8 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { screenOf, startOnTerminal } from "../support/on-terminal.ts";
-import { executable, Installed, NEW, OLD, Releases } from "./installed.ts";
+import { executable, Installed, NEW, OLD, Releases, removeExecutables } from "./installed.ts";
+
+afterAll(removeExecutables);
 
 /** The line that is written over, with this text. */
 const drawn = (text: string) => new RegExp(`\\r\u001b\\[K${text}`);

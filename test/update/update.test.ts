@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,
   linkSync,
@@ -13,7 +13,9 @@ import {
 import { join } from "node:path";
 import { runProgram } from "../e2e/program.ts";
 import { archivePath, TARGET } from "../install/releases.ts";
-import { executable, Installed, NEW, NEWEST, OLD, Releases } from "./installed.ts";
+import { executable, Installed, NEW, NEWEST, OLD, Releases, removeExecutables } from "./installed.ts";
+
+afterAll(removeExecutables);
 
 const SOURCE = [process.execPath, new URL("../../src/cli.ts", import.meta.url).pathname];
 
