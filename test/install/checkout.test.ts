@@ -69,6 +69,17 @@ test("A checkout is built with nothing but curl, by the Bun that package-lock.js
   expect({ code, installed: await machine.version() }).toEqual({ code: 0, installed: OLDER });
 }, 60_000);
 
+test("Where there is neither Node nor Bun, nor where to have it from, it says so", async () => {
+  using checkout = new Checkout();
+  using machine = new Machine({ programs: ["curl", ...BUILDING] });
+  const before = machine.state();
+  const { stderr, code } = await machine.install(checkout.script, []);
+  expect(stderr).toStartWith(
+    "install.sh: Cannot build from these sources: there is no Node.js 20 with npm, and no Bun\n",
+  );
+  expect({ code, state: machine.state() }).toEqual({ code: 1, state: before });
+});
+
 test("A Bun that is not the one in package-lock.json is not run", async () => {
   using checkout = new Checkout();
   using machine = new Machine({ programs: ["curl", ...BUILDING] });

@@ -112,6 +112,8 @@ function debianRoot(part: string, suite: string, ...packages: string[]): Part {
   };
 }
 
+const BOOTED_PACKAGES = ["systemd-sysv", "dbus", "libpam-systemd", "curl", "procps"];
+
 /** Every part. A new one is an entry here. */
 export const PARTS = {
   /** What users paste requests for. */
@@ -131,11 +133,7 @@ export const PARTS = {
   /** A machine on which nothing is but Debian's smallest set and curl. */
   debianRoot: debianRoot("debianRoot", "bookworm", "curl"),
   /** One that systemd boots, with services of users as well; and what boots it. */
-  systemdRoot: debianRoot(
-    "systemdRoot",
-    "bookworm",
-    ...["systemd-sysv", "dbus", "libpam-systemd", "curl", "procps"],
-  ),
+  systemdRoot: debianRoot("systemdRoot", "bookworm", ...BOOTED_PACKAGES),
   nspawn: program("systemd-nspawn", "systemd-container"),
   /** Keeps keys and usage where several relays share them. */
   postgres: postgresServer(),
