@@ -46,6 +46,8 @@ UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN
 WorkingDirectory=/
 ${restartLines(settings)}
 WatchdogSec=30s
+# One that stands still has nothing to say at its end.
+WatchdogSignal=SIGKILL
 TimeoutStartSec=2min
 # Longer than requests get to finish; the service asks for more where --drain-timeout is longer.
 TimeoutStopSec=1min
