@@ -34,6 +34,8 @@ export interface HandedOver extends AsyncDisposable {
   readonly pids: number[];
   /** Sends SIGUSR2 to the one that has the place, and resolves with the next one's id and the time it took. */
   handOver(): Promise<{ pid: number; ms: number }>;
+  /** Resolves once the worker has a link to the one that has the place. */
+  arrived(): Promise<void>;
   request(body: object, init?: Asking): Promise<Response>;
   /** Begins a stream. Resolves when it has ended, with whether every byte was that of the backend. */
   stream(user: string, init?: Asking): Promise<boolean>;
@@ -100,12 +102,18 @@ export async function startHandedOver(options: HandedOverOptions = {}): Promise<
     request,
     async handOver() {
       const begun = performance.now();
-      const takenOver = new RegExp(`(?:taken over; .*[^]*){${pids.length - 1}}taken over; .* pid=(\\d+)`);
       process.kill(pids.at(-1)!, "SIGUSR2");
-      const [, pid] = await first.until(takenOver);
+      const [, pid] = await first.until(
+        new RegExp(`taken over; .* pid=(?!(?:${pids.join("|")})$)(\\d+)$`, "m"),
+      );
       pids.push(Number(pid));
       return { pid: Number(pid), ms: performance.now() - begun };
     },
+    arrived: () =>
+      waitFor("the worker", () => {
+        const links = worker.stderr.match(/Connected to the relay/g) ?? [];
+        return Promise.resolve(links.length === pids.length);
+      }),
     async stream(user, init) {
       try {
         const response = await request({ stream: true, user }, init);

@@ -42,10 +42,6 @@ async function health(rig: HandedOver): Promise<{ workers: number; running: numb
   return { workers: told.workers_connected, running: told.requests_in_flight };
 }
 
-/** What the worker says when it has come to the nth process after the first. */
-const arrived = (rig: HandedOver, times: number): Promise<unknown> =>
-  rig.worker.until(new RegExp(`(?:Connected to the relay[^]*){${times + 1}}`));
-
 const TLS = ["--tls-self-signed", "--https-port=127.0.0.1:0", "--http-port=off"];
 
 const DOORS = [
@@ -71,7 +67,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
       const stop = knock(rig, 4, init);
       await waitFor("some connections", () => Promise.resolve(rig.usage().rows > 20));
       const { pid } = await rig.handOver();
-      await arrived(rig, 1);
+      await rig.arrived();
       const rows = rig.usage().rows;
       await waitFor("some more", () => Promise.resolve(rig.usage().rows > rows + 200));
       const knocks = await stop();
@@ -102,7 +98,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     const streams = await startStreams(rig, 10, { prefix: "first" });
     for (const turn of [1, 2, 3]) {
       await rig.handOver();
-      await arrived(rig, turn);
+      await rig.arrived();
       streams.push(...(await startStreams(rig, 10, { prefix: `turn${turn}-` })));
     }
     const knocks = await stop();
@@ -124,7 +120,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     const agent = new KeptConnection(rig.port, rig.key);
     expect(await agent.ask()).toEqual({ status: 200, leaves: false });
     await rig.handOver();
-    await arrived(rig, 1);
+    await rig.arrived();
     expect(await agent.ask()).toEqual({ status: 200, leaves: true });
     await agent.closed;
     expect(await rig.first.ended).toBe(0);
@@ -211,7 +207,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     renameSync(`${binary}.new`, binary);
     writeFileSync(config, "[serve]\nmax-body = '1KiB'\n");
     const { pid } = await rig.handOver();
-    await arrived(rig, 1);
+    await rig.arrived();
     expect(readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, 2)).toEqual([binary, "serve"]);
     const large = await rig.request({ stream: false, filler: "x".repeat(2_000) });
     expect(large.status).toBe(413);
@@ -304,7 +300,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     await using rig = await startHandedOver({ serve: ["--drain-timeout=500ms"] });
     const streams = await startStreams(rig, 5);
     const { pid } = await rig.handOver();
-    await arrived(rig, 1);
+    await rig.arrived();
     process.kill(rig.first.pid, "SIGTERM");
     // They are cut when that time is over, and say so.
     expect(await wholeOf(streams)).toBe(0);
@@ -340,7 +336,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     });
     await waitFor("the streams", () => Promise.resolve(rig.backend.streams === 5));
     await rig.handOver();
-    await arrived(rig, 1);
+    await rig.arrived();
     expect(
       (await fetch(`${rig.url}/health`, { tls: { rejectUnauthorized: false } })).headers.get("alt-svc"),
     ).toBe(null);
