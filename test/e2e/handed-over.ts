@@ -13,6 +13,8 @@ export interface HandedOverOptions {
   serve?: string[];
   listen?: boolean;
   worker?: string[];
+  /** Variables of the relay. */
+  env?: Record<string, string>;
   /** The executable that serves, where it is not the one under test. */
   binary?: string;
 }
@@ -51,7 +53,7 @@ export async function startHandedOver(options: HandedOverOptions = {}): Promise<
   const env = { WORKER_SECRET: SECRET, NO_COLOR: "1", MODELRELAY_DATA_DIR: dataDir };
   const { listen = true, serve = [], binary = binaryPath() } = options;
   const flags = ["serve", "--require-api-keys", ...(listen ? ["--listen=127.0.0.1:0"] : []), ...serve];
-  const first = started.use(startProgram([binary, ...flags], { env }));
+  const first = started.use(startProgram([binary, ...flags], { env: { ...env, ...options.env } }));
   const [, shownUrl = ""] = await first.until(/The relay listens url=(\S+)/);
   const url = shownUrl.replace("localhost", "127.0.0.1");
   const trust = url.startsWith("https:") ? [`--pin=${(await first.until(/--pin (\S+)/))[1] ?? ""}`] : [];

@@ -3,6 +3,7 @@ import { chmodSync, copyFileSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { TempDir } from "../commands/reading.ts";
 import { binaryPath } from "../support/binary.ts";
+import { listenAsSystemd } from "../support/notify-socket.ts";
 import { connectRawWorker } from "../support/relays.ts";
 import {
   ended,
@@ -181,6 +182,34 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     expect(await rig.first.ended).toBe(0);
     moved.close();
   }, 60_000);
+
+  test("tells systemd which process is the service now, and nothing more of the one before", async () => {
+    using dir = new TempDir();
+    const address = join(dir.path, "notify");
+    await using systemd = await listenAsSystemd(address);
+    await using rig = await startHandedOver({ env: { NOTIFY_SOCKET: address, WATCHDOG_USEC: "400000" } });
+    const { pid } = await rig.handOver();
+    process.kill(pid, "SIGTERM");
+    expect(await rig.first.ended).toBe(0);
+    await ended(pid);
+    const heard: { from: string; said: string }[] = [];
+    let late = 0;
+    for (;;) {
+      const { pid: from, text } = await systemd.next();
+      const [said = ""] = text.split("\n");
+      if (!/^(STATUS|WATCHDOG)=/.test(said)) heard.push({ from: from === pid ? "new" : "old", said });
+      if (from !== pid && heard.some((one) => one.from === "new")) late++;
+      if (said === "STOPPING=1") break;
+    }
+    expect(heard).toEqual([
+      { from: "old", said: "READY=1" },
+      { from: "old", said: "RELOADING=1" },
+      { from: "new", said: `MAINPID=${pid}` },
+      { from: "new", said: "STOPPING=1" },
+    ]);
+    // The old one lives for seconds yet, in which it would give 15 signs of life; one can be on its way.
+    expect(late).toBeLessThanOrEqual(1);
+  }, 30_000);
 
   test("starts one process, however often it is told to", async () => {
     await using rig = await startHandedOver();
