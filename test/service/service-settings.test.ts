@@ -83,6 +83,10 @@ describe("The flags of a service", () => {
         `Cannot use "${place}" (flag --data-dir) for a service of the system: it sees nothing there`,
       );
     }
+    const known = { MODELRELAY_DATA_DIR: "/home/ada/relay" };
+    expect(mistake(() => settings("serve", [], { known })).message).toBe(
+      'Cannot use "/home/ada/relay" (environment variable MODELRELAY_DATA_DIR) for a service of the system: it sees nothing there',
+    );
     expect(settings("serve", ["--data-dir", "/home/ada/relay"], { scope: "user" }).dataDir).toBe(
       "/home/ada/relay",
     );

@@ -38,6 +38,11 @@ describe("An environment file", () => {
     for (const value of ODD) expect(readVariables(variableLine("NAME", value))).toEqual({ NAME: value });
   });
 
+  test("has what ends a value, or stands for another one, written so that it does not", () => {
+    expect(variableLine("A", "plain/value=1")).toBe("A=plain/value=1");
+    expect(variableLine("A", 'a "b" $c `d` \\')).toBe('A="a \\"b\\" \\$c \\`d\\` \\\\"');
+  });
+
   test("is read as a person would write it", () => {
     const content = `# NAME=comment\n A = 1\nB='two words'\nexport C=3\n\nD="a \\"b\\""\nE=\n`;
     expect(readVariables(content)).toEqual({ A: "1", B: "two words", D: `a "b"`, E: "" });
