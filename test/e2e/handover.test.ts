@@ -17,7 +17,7 @@ import {
   type HandedOverOptions,
 } from "./handed-over.ts";
 import { SECRET } from "./relayed.ts";
-import { http3ClientOf, waitFor, type TlsRelay } from "./tls-relay.ts";
+import { freePorts, http3ClientOf, waitFor, type TlsRelay } from "./tls-relay.ts";
 
 const STREAMS = 200;
 
@@ -182,6 +182,29 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     expect(await rig.first.ended).toBe(0);
     moved.close();
   }, 60_000);
+
+  test("passes on each of its ports, and leaves one that the settings name no more", async () => {
+    using dir = new TempDir();
+    const config = join(dir.path, "relay.toml");
+    const [http, plain, other] = freePorts(3) as [number, number, number];
+    const settings = (listen: number) =>
+      writeFileSync(config, `[serve]\nhttp-port = "127.0.0.1:${http}"\nlisten = "127.0.0.1:${listen}"\n`);
+    settings(plain);
+    const serve = ["--tls-self-signed", "--https-port=127.0.0.1:0", "--config", config];
+    await using rig = await startHandedOver({ listen: false, serve });
+    const alive = async (port: number) =>
+      (await fetch(`http://127.0.0.1:${port}/livez`, { redirect: "manual", keepalive: false })).status;
+    await rig.handOver();
+    expect(await Promise.all([alive(http), alive(plain)])).toEqual([308, 200]);
+    expect(await rig.first.ended).toBe(0);
+    expect([rig.port, http, plain].map(listenersOn)).toEqual([1, 1, 1]);
+    settings(other);
+    const [, second = 0] = rig.pids;
+    await rig.handOver();
+    expect(await Promise.all([alive(http), alive(other)])).toEqual([308, 200]);
+    await ended(second);
+    expect([rig.port, http, plain, other].map(listenersOn)).toEqual([1, 1, 0, 1]);
+  }, 120_000);
 
   test("tells systemd which process is the service now, and nothing more of the one before", async () => {
     using dir = new TempDir();
