@@ -195,6 +195,7 @@ export function createRelayApp(
       limits.configure(relay.config.limits);
     },
     depart: (timeoutMs) => (departure ??= new Departure(relay, timeoutMs)),
+    onlookers: () => usage?.onlookers?.() ?? 0,
     finish: async (limitMs) => {
       await Promise.all([tracing?.finish(limitMs), usage?.close(), bodies?.close()]);
     },

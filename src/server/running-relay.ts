@@ -37,6 +37,8 @@ export interface Household {
   reload(changed: Partial<ReloadableConfig>): void;
   /** The workers go to another process. */
   depart(timeoutMs: number): Departure;
+  /** Open requests that end by themselves never, and for which nobody waits. */
+  onlookers(): number;
   /** Lets go of what was kept of requests that have ended, within so many ms. */
   finish(limitMs: number): Promise<void>;
 }
@@ -108,8 +110,9 @@ export function runBehind(doors: readonly Door[], household: Household, clock: C
     released();
     await until(() => {
       departure.look();
-      const isDone = relay.core.requestCount === 0 && doors.every((door) => door.pending === 0);
-      return isDone || clock.now() >= deadline;
+      // Those that the relay does not have yet, as they are still being sent, count as well.
+      const pending = doors.reduce((sum, door) => sum + door.pending, 0) - household.onlookers();
+      return (relay.core.requestCount === 0 && pending <= 0) || clock.now() >= deadline;
     });
     await (drained ??= drain(Math.max(0, deadline - clock.now())));
   }

@@ -183,6 +183,19 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     moved.close();
   }, 60_000);
 
+  test("waits for nobody who only looks on", async () => {
+    await using rig = await startHandedOver();
+    const token = readFileSync(join(rig.dataDir, "admin-token"), "utf8").trim();
+    const headers = { authorization: `Bearer ${token}` };
+    const looking = await fetch(`${rig.url}/admin/requests?follow=true`, { keepalive: false, headers });
+    expect(looking.status).toBe(200);
+    const reader = looking.body!.getReader();
+    expect(Buffer.from((await reader.read()).value!).toString()).toBe(": ping\n\n");
+    await rig.handOver();
+    expect(await rig.first.ended).toBe(0);
+    await reader.closed.catch(() => {});
+  }, 30_000);
+
   test("passes on each of its ports, and leaves one that the settings name no more", async () => {
     using dir = new TempDir();
     const config = join(dir.path, "relay.toml");

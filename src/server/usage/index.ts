@@ -42,6 +42,8 @@ export interface Usage {
   backlog(): UsageBacklog;
   /** What an operator has to know of it now. */
   warnings(): string[];
+  /** Open requests of those who look on, which no relay waits for. */
+  onlookers?(): number;
   /** Writes what is there; the store may be closed after it. */
   close(): Promise<void>;
 }
@@ -86,6 +88,7 @@ export async function startUsage(parts: UsageParts): Promise<HeirsUsage> {
     routes: usageRoutes({ store, feed, clock }),
     backlog: () => writer.backlog(),
     warnings: () => writer.warnings(),
+    onlookers: () => feed.followers,
     inherit: async () => {
       if (generation > 0) await take(spoolFile(dataDir, generation - 1));
     },
