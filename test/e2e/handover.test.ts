@@ -190,7 +190,7 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     const looking = await fetch(`${rig.url}/admin/requests?follow=true`, { keepalive: false, headers });
     expect(looking.status).toBe(200);
     const reader = looking.body!.getReader();
-    expect(Buffer.from((await reader.read()).value!).toString()).toBe(": ping\n\n");
+    expect(Buffer.from((await reader.read()).value).toString()).toBe(": ping\n\n");
     await rig.handOver();
     expect(await rig.first.ended).toBe(0);
     await reader.closed.catch(() => {});
