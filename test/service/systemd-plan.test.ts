@@ -36,7 +36,7 @@ const quiet = { purge: true, tell: () => {} };
 const messageOf = (failing: Promise<unknown>): Promise<string> =>
   failing.then(
     () => "",
-    (error: unknown) => String((error as Error).message),
+    (error: unknown) => (error as Error).message,
   );
 
 async function installed(spec: ServiceSpec, parts: Partial<FakeMachineParts> = {}) {
