@@ -13,6 +13,8 @@ export interface HandedOverOptions {
   serve?: string[];
   listen?: boolean;
   worker?: string[];
+  /** Requests that the worker runs at once; plenty unless given. */
+  capacity?: number;
   /** Variables of the relay. */
   env?: Record<string, string>;
   /** The executable that serves, where it is not the one under test. */
@@ -67,7 +69,7 @@ export async function startHandedOver(options: HandedOverOptions = {}): Promise<
         `--proxy-url=${url}`,
         `--backend-url=${backend.url}`,
         "--models=numbers",
-        "--max-concurrency=400",
+        `--max-concurrency=${options.capacity ?? 400}`,
         ...trust,
         ...(options.worker ?? []),
       ],

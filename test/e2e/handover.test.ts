@@ -183,6 +183,26 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     moved.close();
   }, 60_000);
 
+  test("loses nothing of what waits for a worker with few slots, on either side", async () => {
+    await using rig = await startHandedOver({ capacity: 3, serve: ["--queue-timeout=1m"] });
+    const streams = await startStreams(rig, 2);
+    // One slot is left for all of these: most of them wait, at the old process, the new one and the worker.
+    const stop = knock(rig, 12);
+    await waitFor("some answers", () => Promise.resolve(rig.usage().rows > 20));
+    await rig.handOver();
+    await rig.arrived();
+    const rows = rig.usage().rows;
+    await waitFor("some more", () => Promise.resolve(rig.usage().rows > rows + 50));
+    const knocks = await stop();
+    expect(knocks).toEqual({ tried: knocks.tried, answered: knocks.tried, others: {} });
+    rig.backend.finish();
+    expect(await wholeOf(streams)).toBe(2);
+    expect(await rig.first.ended).toBe(0);
+    const count = 2 + knocks.tried;
+    await waitFor("all of the usage", () => Promise.resolve(rig.usage().rows >= count));
+    expect(rig.usage()).toEqual({ rows: count, ids: count, tokens: 2 * knocks.tried });
+  }, 60_000);
+
   test("waits for nobody who only looks on", async () => {
     await using rig = await startHandedOver();
     const token = readFileSync(join(rig.dataDir, "admin-token"), "utf8").trim();
