@@ -3,6 +3,7 @@ import { describeNetworkError } from "../base/network-error.ts";
 import type { RelayAnswer } from "../doctor/relays.ts";
 import {
   callRelay,
+  objectIn,
   RelayUnreachable,
   type RelayAddress,
   type RelayCall,
@@ -17,12 +18,12 @@ export async function askRelay(relay: RelayAddress, dial?: RelayCall["dial"]): P
   const askedMs = systemClock.wall();
   const health = await reach(relay, "/health", call);
   const answeredMs = systemClock.wall();
-  const told = parsed(health);
+  const told = objectIn(health);
   const { version, uptime_secs: uptimeSecs } = told;
   if (typeof version !== "string" || typeof uptimeSecs !== "number") {
     throw new Error(`what answers there is no modelrelay (HTTP ${health.status})`);
   }
-  const { ready, reasons, warnings } = parsed(await reach(relay, "/readyz", call));
+  const { ready, reasons, warnings } = objectIn(await reach(relay, "/readyz", call));
   const dateMs = Date.parse(health.headers.get("date") ?? "");
   return {
     version,
@@ -43,15 +44,6 @@ async function reach(relay: RelayAddress, path: string, call: RelayCall): Promis
     if (error instanceof RelayUnreachable)
       throw new Error(describeNetworkError(error.cause), { cause: error });
     throw error;
-  }
-}
-
-function parsed({ text }: RelayReply): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
   }
 }
 

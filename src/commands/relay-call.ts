@@ -73,6 +73,16 @@ export async function callRelay(
   }
 }
 
+/** The members of an answer in JSON; none if it is no object. */
+export function objectIn({ text }: RelayReply): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
 /** The relay that runs on this machine with a data directory, if it answers. */
 export async function relayHere(dataDir: string): Promise<RelayFile | undefined> {
   const running = readRelayFile(dataDir);

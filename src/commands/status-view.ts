@@ -1,7 +1,7 @@
 import { messageOf, Problem } from "../base/errors.ts";
 import type { MinuteSum, MinuteView } from "../server/admin/last-minute.ts";
 import { refusedByRelay } from "./operator.ts";
-import { callRelay, type RelayAddress, type RelayReply } from "./relay-call.ts";
+import { callRelay, objectIn, type RelayAddress } from "./relay-call.ts";
 
 /** One worker, as `GET /health` and `GET /admin/workers` have it. */
 export interface WorkerView {
@@ -191,13 +191,4 @@ function modelsOf(workers: readonly WorkerView[], minute: MinuteView | undefined
     workers: counts.get(name) ?? 0,
     rates: minute === undefined ? null : ratesOf(asked.get(name) ?? NONE, minute.secs),
   }));
-}
-
-function objectIn({ text }: RelayReply): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
 }
