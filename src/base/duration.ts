@@ -16,6 +16,11 @@ export function parseDuration(text: string): number | undefined {
   return Math.round(total);
 }
 
+/** Whole seconds for people, of which there may be none yet: `0 s`, `30 s`, `5 min`. */
+export function formatSeconds(secs: number): string {
+  return secs === 0 ? "0 s" : formatDuration(secs * 1_000);
+}
+
 /** A duration for people: `850 ms`, `30 s`, `5 min`, `2 h 5 min`. */
 export function formatDuration(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;

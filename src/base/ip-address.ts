@@ -29,6 +29,11 @@ export function formatAddress(bytes: Uint8Array): string {
   return `${write(groups.slice(0, zeros.start))}::${write(groups.slice(zeros.start + zeros.length))}`;
 }
 
+/** A host, by name or address, and a port; an IPv6 address in brackets. */
+export function hostPort(host: string, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** Only for a text that is known to be IPv6. */
 function parseIpv6(text: string): Uint8Array {
   const [address = ""] = text.split("%");

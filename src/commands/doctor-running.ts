@@ -1,5 +1,6 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { resolve } from "node:path";
+import { environmentOf } from "../doctor/environment.ts";
 import { readArguments } from "./arguments.ts";
 import { settingsOf, type OptionTable, type Setting } from "./options.ts";
 import { path } from "./value-kinds.ts";
@@ -25,11 +26,13 @@ export function startOf(pid: number, command: string, options: OptionTable): Sta
     if (at < 1) return undefined;
     const folder = readlinkSync(`/proc/${pid}/cwd`);
     const settings = settingsOf(options);
+    const env = environmentOf({ root: "/" }, pid);
+    if (env === undefined) return undefined;
     return {
       args: [...readArguments(words.slice(at + 1), settings, command)].map(
         ([setting, { text }]) => `--${setting.flag}=${placed(setting, text, folder)}`,
       ),
-      env: environmentOf(pid, settings, folder),
+      env: placedVariables(env, settings, folder),
     };
   } catch {
     // Of another user, or of a version with other flags.
@@ -37,17 +40,14 @@ export function startOf(pid: number, command: string, options: OptionTable): Sta
   }
 }
 
-function environmentOf(pid: number, settings: readonly Setting[], folder: string): Record<string, string> {
-  const entries = readFileSync(`/proc/${pid}/environ`, "utf8")
-    .split("\0")
-    .map((entry): [string, string] => [
-      entry.slice(0, entry.indexOf("=")),
-      entry.slice(entry.indexOf("=") + 1),
-    ])
-    .filter(([name]) => name !== "");
+function placedVariables(
+  env: Readonly<Record<string, string>>,
+  settings: readonly Setting[],
+  folder: string,
+): Record<string, string> {
   const byName = new Map(settings.map((setting) => [setting.env, setting]));
   return Object.fromEntries(
-    entries.map(([name, text]) => {
+    Object.entries(env).map(([name, text]) => {
       const setting = byName.get(name);
       return [name, setting === undefined || text === "" ? text : placed(setting, text, folder)];
     }),

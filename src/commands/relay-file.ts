@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
+import { hostPort } from "../base/ip-address.ts";
 import type { Log } from "../base/log.ts";
 
 /** Where a running relay is, for commands on the same machine. */
@@ -41,7 +42,7 @@ export function writeRelayFile(dataDir: string, url: string, proofKey: string, l
 /** Where a program on this machine reaches what listens on a host; `::` and `0.0.0.0` are every address. */
 export function localUrl(scheme: "http" | "https", host: string, port: number): string {
   const reached = host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host;
-  return `${scheme}://${reached.includes(":") ? `[${reached}]` : reached}:${port}`;
+  return `${scheme}://${hostPort(reached, port)}`;
 }
 
 /** @returns `undefined` if no relay runs here, as far as the file says and its process lives */

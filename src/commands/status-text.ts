@@ -1,5 +1,5 @@
 import { formatBytes } from "../base/bytes.ts";
-import { formatDuration } from "../base/duration.ts";
+import { formatSeconds } from "../base/duration.ts";
 import { oneLine } from "../base/one-line.ts";
 import { cutText, fittedTable, wrapText, type Column } from "./fitted-table.ts";
 import type { CertificateView, ModelView, RatesView, StatusView, WorkerView } from "./status-view.ts";
@@ -56,7 +56,7 @@ function headLines(view: StatusView, columns: number): StyledLine[] {
   const { requests_in_flight: running, queue_depth: queued, rates } = view;
   const state = view.ready ? "ready" : "not ready";
   const facts = [
-    ["relay", `${view.relay}  ${oneLine(view.version, 40)}, ${state}, up ${secondsText(view.uptime_secs)}`],
+    ["relay", `${view.relay}  ${oneLine(view.version, 40)}, ${state}, up ${formatSeconds(view.uptime_secs)}`],
     [
       "requests",
       `${running} running, ${queuedText(queued, view.queued_by_priority)}, ${formatBytes(view.bytes_held)} of bodies held`,
@@ -132,12 +132,7 @@ function stateOf(worker: WorkerView): string {
 }
 
 function connectedText({ connected_secs: secs }: WorkerView): string {
-  return secs === undefined || secs === null ? "-" : secondsText(secs);
-}
-
-/** Whole seconds, of which there may be none yet. */
-function secondsText(secs: number): string {
-  return secs === 0 ? "0 s" : formatDuration(secs * 1_000);
+  return secs === undefined || secs === null ? "-" : formatSeconds(secs);
 }
 
 function models({ models: all }: StatusView): Section {
@@ -248,4 +243,9 @@ const PLAIN = "\u001b[0m";
 /** A line as it is written. */
 export function written({ text, style }: StyledLine, inColour: boolean): string {
   return inColour && style !== undefined ? `${STYLE[style]}${text}${PLAIN}` : text;
+}
+
+/** Lines for stdout. */
+export function linesText(lines: readonly StyledLine[], inColour: boolean): string {
+  return lines.map((line) => `${written(line, inColour)}\n`).join("");
 }

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Terminal } from "./command.ts";
 import type { Screen } from "./screen.ts";
-import { written, type Room, type StyledLine } from "./status-text.ts";
+import { linesText, written, type Room, type StyledLine } from "./status-text.ts";
 
 /** A screen of its own, which leaves what stood on the terminal before, and no cursor. */
 const ENTER = "\u001b[?1049h\u001b[?25l";
@@ -48,7 +48,7 @@ export async function watch<T>(watching: Watching<T>): Promise<void> {
 }
 
 function picture<T>({ screen, draw }: Watching<T>, seen: T): string {
-  if (screen === undefined) return text(draw(seen, { columns: Infinity, rows: Infinity }), false);
+  if (screen === undefined) return linesText(draw(seen, { columns: Infinity, rows: Infinity }), false);
   const lines = draw(seen, screen).slice(0, screen.rows);
   const drawn = lines.map((line) => written(line, screen.inColour) + TO_END_OF_LINE).join("\n");
   return HOME + drawn + TO_END_OF_SCREEN;
@@ -56,12 +56,7 @@ function picture<T>({ screen, draw }: Watching<T>, seen: T): string {
 
 /** What was seen last stays on the terminal, as it was. */
 function finalPicture<T>({ draw }: Watching<T>, screen: Screen, seen: T): string {
-  return text(draw(seen, screen), screen.inColour);
-}
-
-/** Lines for stdout. */
-export function text(lines: readonly StyledLine[], inColour: boolean): string {
-  return lines.map((line) => `${written(line, inColour)}\n`).join("");
+  return linesText(draw(seen, screen), screen.inColour);
 }
 
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {

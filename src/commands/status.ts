@@ -7,9 +7,9 @@ import { defineOptions, type Config } from "./options.ts";
 import { namedRelay, relayHere, type RelayAddress } from "./relay-call.ts";
 import { screenOf, whenUnread } from "./screen.ts";
 import { stopRequested } from "./signals.ts";
-import { statusLines, type Room, type StyledLine } from "./status-text.ts";
+import { linesText, statusLines, type Room, type StyledLine } from "./status-text.ts";
 import { lookAtRelay, TokenRefused, type StatusView } from "./status-view.ts";
-import { text, watch } from "./status-watch.ts";
+import { watch } from "./status-watch.ts";
 import { duration, onOff } from "./value-kinds.ts";
 
 const { json, relayUrl, adminToken, dataDir, config: configFile } = operatorOptions;
@@ -163,7 +163,7 @@ export const statusCommand: Command<typeof statusOptions> = {
     await terminal.out(
       config.json
         ? `${JSON.stringify(view, null, 2)}\n`
-        : text(statusLines(view, room), screen?.inColour ?? false),
+        : linesText(statusLines(view, room), screen?.inColour ?? false),
     );
     return 0;
   },

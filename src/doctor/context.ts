@@ -44,7 +44,7 @@ export interface Machine {
 }
 
 /** A relay that runs on this machine, as its file says. */
-export interface RunningRelay {
+export interface RelayHere {
   url: string;
   pid: number;
 }

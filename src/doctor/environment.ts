@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
 import type { Outcome } from "../base/check-result.ts";
-import { bad, doubtful, good, type Machine, type RunningRelay } from "./context.ts";
+import { bad, doubtful, good, type Machine, type RelayHere } from "./context.ts";
 
 /** Variables that decide what this program is, or whom it trusts, and what each does. */
 const DANGEROUS: Readonly<Record<string, string>> = {
@@ -13,7 +13,7 @@ const DANGEROUS: Readonly<Record<string, string>> = {
 type Env = Readonly<Record<string, string | undefined>>;
 
 /** What in the environment turns the program into something else; the relay that runs has one of its own. */
-export function checkEnvironment(machine: Machine, running: RunningRelay | undefined): Outcome[] {
+export function checkEnvironment(machine: Machine, running: RelayHere | undefined): Outcome[] {
   const relayEnv = running && environmentOf(machine, running.pid);
   const places: [target: string, env: Env][] = [
     ["", machine.env],
@@ -38,7 +38,10 @@ function troublesIn(target: string, env: Env): Outcome[] {
 }
 
 /** The environment that a process was started with; `undefined` if it belongs to another user. */
-function environmentOf({ root }: Machine, pid: number): Env | undefined {
+export function environmentOf(
+  { root }: Pick<Machine, "root">,
+  pid: number,
+): Readonly<Record<string, string>> | undefined {
   try {
     const text = readFileSync(join(root, "proc", String(pid), "environ"), "utf8");
     return Object.fromEntries(

@@ -12,7 +12,7 @@ import {
   userOfProcess,
   why,
   type Machine,
-  type RunningRelay,
+  type RelayHere,
 } from "./context.ts";
 
 /** A data directory has a handful of files, and a few for each domain. */
@@ -24,7 +24,7 @@ const MAX_NAMED = 3;
 const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "0");
 
 /** Whose the directory is, who may enter it, and whether it can be written. */
-export function checkFolder(machine: Machine, dataDir: string, running: RunningRelay | undefined): Outcome {
+export function checkFolder(machine: Machine, dataDir: string, running: RelayHere | undefined): Outcome {
   let stats: Stats | undefined;
   try {
     stats = statSync(dataDir, { throwIfNoEntry: false });
@@ -61,7 +61,7 @@ export function checkFolder(machine: Machine, dataDir: string, running: RunningR
 }
 
 /** The user that a relay's files have to belong to: its own; root looks at what another user's relay has. */
-function userOfRelay(machine: Machine, owner: number, running: RunningRelay | undefined): number {
+function userOfRelay(machine: Machine, owner: number, running: RelayHere | undefined): number {
   const runs = running === undefined ? undefined : userOfProcess(machine, running.pid);
   return runs ?? (machine.uid === 0 ? owner : (machine.uid ?? owner));
 }
@@ -102,7 +102,7 @@ interface Found {
 }
 
 /** Keys, secrets and the database are for the relay's user alone. */
-export function checkFiles(machine: Machine, dataDir: string, running: RunningRelay | undefined): Outcome {
+export function checkFiles(machine: Machine, dataDir: string, running: RelayHere | undefined): Outcome {
   if (machine.uid === undefined) return skipped("", "the user's own directory protects them on this system");
   const files: Found[] = [];
   let owner: number;

@@ -17,7 +17,7 @@ import {
   type DoctorResult,
   type DoctorStep,
   type Machine,
-  type RunningRelay,
+  type RelayHere,
 } from "./context.ts";
 import { databaseSteps, notOpened } from "./database.ts";
 import { checkDisk } from "./disk.ts";
@@ -44,7 +44,7 @@ export interface Examination {
   secretFiles: readonly SecretFile[];
   demand: Demand;
   asked: readonly Asked[];
-  running: RunningRelay | undefined;
+  running: RelayHere | undefined;
   /** Absent on a machine that has a worker alone. */
   relay: RelayPlan | undefined;
   /** The relay that a worker here dials; absent where none does. */

@@ -1,6 +1,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
-import { isIP, isIPv4 } from "node:net";
+import { isIP } from "node:net";
 import { basename, join } from "node:path";
+import { hostPort } from "../base/ip-address.ts";
 import { systemText, type Machine } from "./context.ts";
 
 /** A program that has a port. */
@@ -117,7 +118,6 @@ export function findCommand(platform: NodeJS.Platform, { port, carrier }: PortAd
 }
 
 /** An address that can be compared with others. */
-export function hostPortText({ host, port, carrier }: PortAddress): string {
-  const shown = host.includes(":") && !isIPv4(host) ? `[${host}]` : host;
-  return `${shown}:${port}${carrier === "udp" ? " (UDP)" : ""}`;
+export function addressText({ host, port, carrier }: PortAddress): string {
+  return `${hostPort(host, port)}${carrier === "udp" ? " (UDP)" : ""}`;
 }

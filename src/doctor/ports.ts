@@ -3,12 +3,12 @@ import { createServer, isIPv6 } from "node:net";
 import { basename } from "node:path";
 import type { Outcome } from "../base/check-result.ts";
 import { errorCode, messageOf } from "../base/errors.ts";
-import { bad, good, type Machine, type RunningRelay } from "./context.ts";
+import { bad, good, type Machine, type RelayHere } from "./context.ts";
 import {
+  addressText,
   findCommand,
   holdersOf,
   holderText,
-  hostPortText,
   type Holder,
   type PortAddress,
 } from "./port-holder.ts";
@@ -23,9 +23,9 @@ export interface WantedPort extends PortAddress {
 export async function checkPort(
   machine: Machine,
   wanted: WantedPort,
-  running: RunningRelay | undefined,
+  running: RelayHere | undefined,
 ): Promise<Outcome> {
-  const target = `${hostPortText(wanted)} (${wanted.flag})`;
+  const target = `${addressText(wanted)} (${wanted.flag})`;
   const failure = await tryPort(wanted);
   if (failure === undefined) return good(target, "free");
   switch (errorCode(failure) ?? "") {
@@ -53,7 +53,7 @@ function heldPort(
   machine: Machine,
   wanted: WantedPort,
   target: string,
-  running: RunningRelay | undefined,
+  running: RelayHere | undefined,
 ): Outcome {
   const holders = holdersOf(machine, wanted) ?? [];
   if (holders.some(({ pid }) => pid === running?.pid))

@@ -1,5 +1,6 @@
 import { BlockList, isIP, isIPv4 } from "node:net";
 import type { Outcome } from "../base/check-result.ts";
+import { withoutPassword } from "../base/without-password.ts";
 import { doubtful, good, type Machine } from "./context.ts";
 
 /** An address that something on this machine asks over HTTP. */
@@ -89,8 +90,4 @@ function hostOf(url: string): string {
 function noProxyWith(env: Machine["env"], host: string): string {
   const present = env["no_proxy"] || env["NO_PROXY"];
   return `NO_PROXY=${present === undefined || present === "" ? "" : `${present},`}${host}`;
-}
-
-function withoutPassword(address: string): string {
-  return address.replace(/\/\/[^/@]*@/, "//…@");
 }

@@ -1,9 +1,9 @@
 import type { Outcome } from "../base/check-result.ts";
 import { version } from "../base/build-info.ts";
-import { formatDuration } from "../base/duration.ts";
+import { formatSeconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import { oneLine } from "../base/one-line.ts";
-import { bad, doubtful, good, skipped, type Machine, type RunningRelay } from "./context.ts";
+import { bad, doubtful, good, skipped, type Machine, type RelayHere } from "./context.ts";
 import { programOf } from "./port-holder.ts";
 
 /** What a relay says at `/health` and `/readyz`. */
@@ -26,7 +26,7 @@ export type AskRelay = (url: string) => Promise<RelayAnswer>;
 /** The relay that runs on this machine, and whether it is the program that is installed. */
 export async function checkRelayHere(
   machine: Machine,
-  running: RunningRelay | undefined,
+  running: RelayHere | undefined,
   dataDir: string,
   ask: AskRelay,
 ): Promise<Outcome> {
@@ -42,7 +42,7 @@ export async function checkRelayHere(
       "Look into its log, and restart it: modelrelay service restart",
     );
   }
-  const details = `process ${running.pid}, version ${oneLine(answer.version, 40)}, up ${answer.uptimeSecs === 0 ? "0 s" : formatDuration(answer.uptimeSecs * 1_000)}`;
+  const details = `process ${running.pid}, version ${oneLine(answer.version, 40)}, up ${formatSeconds(answer.uptimeSecs)}`;
   if (answer.version !== version || programOf(machine, running.pid)?.endsWith(" (deleted)") === true) {
     const newer = `${details}, while version ${version} is installed`;
     return doubtful(target, newer, "Restart it: modelrelay service restart");

@@ -3,7 +3,7 @@ import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { formatBytes } from "../base/bytes.ts";
 import type { Outcome } from "../base/check-result.ts";
-import { bad, doubtful, good, skipped, systemText, type Machine, type RunningRelay } from "./context.ts";
+import { bad, doubtful, good, skipped, systemText, type Machine, type RelayHere } from "./context.ts";
 
 /** What this machine's ends are set up to take. */
 export interface Demand {
@@ -24,14 +24,14 @@ const NEARLY_ALL = 0.8;
 const RAISE_FILES =
   "Raise it: LimitNOFILE=65536 in the unit, ulimit -n 65536 in a shell, --ulimit nofile=65536 for a container";
 
-/** A relay that does nothing takes 90 MB, and one that works some more beside the bodies. */
+/** A relay takes 73 MB after its start and 96 MB after 20,000 requests (docs/operations.md), and bodies besides. */
 const OWN_MEMORY = 192 * 1024 * 1024;
 
 /** Each client, each worker and each request at a backend takes one. */
 export function checkOpenFiles(
   machine: Machine,
   { queue, concurrency }: Demand,
-  running: RunningRelay | undefined,
+  running: RelayHere | undefined,
 ): Outcome {
   const limits = filesOf(machine, running?.pid ?? "self");
   if (limits === undefined) {
@@ -89,7 +89,7 @@ function usedFiles({ root }: Machine, pid: number): number | undefined {
 export function checkMemory(
   machine: Machine,
   { heldBytes }: Demand,
-  running: RunningRelay | undefined,
+  running: RelayHere | undefined,
 ): Outcome {
   const limit = memoryLimit(machine, running?.pid ?? "self");
   const total = memoryOf(machine);

@@ -6,6 +6,7 @@ import { describeNetworkError } from "../base/network-error.ts";
 import { oneLine } from "../base/one-line.ts";
 import { trustedRoots } from "../base/trusted-roots.ts";
 import { formatBytes } from "../base/bytes.ts";
+import { withoutPassword } from "../base/without-password.ts";
 import { readSums } from "./sums.ts";
 import { writeAll } from "./unpacked.ts";
 import { parseVersion } from "./version.ts";
@@ -179,10 +180,6 @@ export class Releases {
   }
 }
 
-function withoutPassword(url: string): string {
-  return url.replace(/:\/\/[^/@]*@/, "://…@");
-}
-
 function ask(url: string, signal: AbortSignal): Promise<Response> {
   return fetch(url, {
     signal,
@@ -190,7 +187,7 @@ function ask(url: string, signal: AbortSignal): Promise<Response> {
     decompress: false,
     headers: { "accept-encoding": "identity" },
     tls: { ca: trustedRoots() },
-    // The runtime's own limit, of a whole minutes' silence, would speak before ours.
+    // The silence of a server has its limit above; the runtime's own is five minutes.
     timeout: false,
   } as RequestInit);
 }

@@ -2,10 +2,11 @@ import { X509Certificate } from "node:crypto";
 import { checkServerIdentity, type PeerCertificate, type TLSSocket } from "node:tls";
 import type { Outcome } from "../../base/check-result.ts";
 import { errorCode, messageOf } from "../../base/errors.ts";
+import { hostPort } from "../../base/ip-address.ts";
 import { oneLine } from "../../base/one-line.ts";
 import { describeTlsFailure, shownNames, type SeenCertificate } from "../../base/tls-failure.ts";
 import { factsOf, type CertificateFacts } from "../certificate.ts";
-import { ANSWER_MS, explain, hostPort, onWire, secureDial, type Context } from "./context.ts";
+import { ANSWER_MS, explain, onWire, secureDial, type Context } from "./context.ts";
 
 const DAY_MS = 86_400_000;
 /** Short lifetimes are renewed with a third of them left: with a sixth left, renewing has failed. */

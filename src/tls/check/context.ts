@@ -39,11 +39,6 @@ export interface Context {
 /** Time for a connection or one short answer. */
 export const ANSWER_MS = 10_000;
 
-/** For people: an IPv6 address in brackets. */
-export function hostPort(address: string, port: number): string {
-  return `${isIPv6(address) ? `[${address}]` : address}:${port}`;
-}
-
 /** The `Host` header for a port: the usual one stays out. */
 export function hostHeader(domain: string, port: number, usual: number): string {
   const name = isIPv6(domain) ? `[${domain}]` : domain;

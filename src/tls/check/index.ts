@@ -1,8 +1,9 @@
 import { NOT_TRIED, type Outcome } from "../../base/check-result.ts";
 import type { Clock } from "../../base/clock.ts";
+import { hostPort } from "../../base/ip-address.ts";
 import { trustedRoots } from "../../base/trusted-roots.ts";
 import { judgeCertificate, judgeHandshake, lookAtCertificate, type Presented } from "./certificate-steps.ts";
-import { attempt, hostPort, type Context, type DomainResult, type DomainStep } from "./context.ts";
+import { attempt, type Context, type DomainResult, type DomainStep } from "./context.ts";
 import { checkIdleLink } from "./idle-link.ts";
 import { resolveName, systemLookup, type Lookup } from "./names.ts";
 import { checkPlainPort, checkSecurePort } from "./ports.ts";

@@ -1,7 +1,8 @@
 import { isIPv6 } from "node:net";
 import type { Outcome } from "../../base/check-result.ts";
+import { hostPort } from "../../base/ip-address.ts";
 import { oneLine } from "../../base/one-line.ts";
-import { ANSWER_MS, explain, hostHeader, hostPort, lacksRoute, onWire, type Context } from "./context.ts";
+import { ANSWER_MS, explain, hostHeader, lacksRoute, onWire, type Context } from "./context.ts";
 import { ask, type Head } from "./http-head.ts";
 import type { Wire } from "./wire.ts";
 

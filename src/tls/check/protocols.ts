@@ -1,6 +1,7 @@
 import type { SecureVersion, TLSSocket } from "node:tls";
 import type { Outcome } from "../../base/check-result.ts";
-import { ANSWER_MS, hostPort, onWire, type Context } from "./context.ts";
+import { hostPort } from "../../base/ip-address.ts";
+import { ANSWER_MS, onWire, type Context } from "./context.ts";
 
 /** One handshake with certain offers. @returns what was agreed on, or `undefined` if they were refused */
 async function offer(
