@@ -14,7 +14,7 @@ const RATES = {
 describe("The picture of a relay", () => {
   test("without workers says so, and shows no empty tables", () => {
     expect(textOf(statusLines(view({ warnings: ["no worker is connected"] }), ROOM))).toEqual([
-      "relay        http://127.0.0.1:8080  0.1.0, ready, up 3 h 5 min",
+      "relay        http://127.0.0.1:8080  1.2.3, ready, up 3 h 5 min",
       "requests     0 running, 0 waiting, 0 B of bodies held",
       "warning      no worker is connected",
     ]);
@@ -57,7 +57,7 @@ describe("The picture of a relay", () => {
       { columns: 120, rows: Infinity },
     );
     expect(textOf(lines)).toEqual([
-      "relay        http://127.0.0.1:8080  0.1.0, ready, up 0 s",
+      "relay        http://127.0.0.1:8080  1.2.3, ready, up 0 s",
       "requests     5 running, 7 waiting (2 high, 1 low), 2 KiB of bodies held",
       "last minute  0.5 requests/s, 1 failed; 1204 tokens/s of prompts, 9.25 of answers",
       "",
@@ -116,7 +116,7 @@ describe("The picture of a relay", () => {
   test("says why a relay is not ready", () => {
     const seen = view({ ready: false, reasons: ["the relay is shutting down"] });
     expect(statusLines(seen, ROOM).slice(0, 3)).toEqual([
-      { text: "relay        http://127.0.0.1:8080  0.1.0, not ready, up 3 h 5 min" },
+      { text: "relay        http://127.0.0.1:8080  1.2.3, not ready, up 3 h 5 min" },
       { text: "requests     0 running, 0 waiting, 0 B of bodies held" },
       { text: "not ready    the relay is shutting down", style: "trouble" },
     ]);
@@ -145,7 +145,7 @@ describe("The picture of a relay", () => {
   test("says all of what is wrong, in as many lines as it takes", () => {
     const seen = view({ warnings: ["the certificate of relay.example.com could not be renewed: no answer"] });
     expect(textOf(statusLines(seen, { columns: 50, rows: Infinity }))).toEqual([
-      "relay        http://127.0.0.1:8080  0.1.0, ready,",
+      "relay        http://127.0.0.1:8080  1.2.3, ready,",
       "             up 3 h 5 min",
       "requests     0 running, 0 waiting, 0 B of bodies",
       "             held",

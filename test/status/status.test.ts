@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { version } from "../../src/base/build-info.ts";
 import type { StatusView } from "../../src/commands/status-view.ts";
 import { relayDataDir } from "../../src/commands/data-dir.ts";
 import { surroundings, TempDir } from "../commands/reading.ts";
@@ -54,7 +55,7 @@ describe("modelrelay status", () => {
         .replace(/\d+ (s|ms|min)  m, n/, "…  m, n")
         .split("\n"),
     ).toEqual([
-      `relay        ${url}  0.1.0, ready, up …`,
+      `relay        ${url}  ${version}, ready, up …`,
       "requests     0 running, 0 waiting, 0 B of bodies held",
       expect.stringMatching(
         /^last minute {2}[\d.]+ requests\/s, none failed; [\d.]+ tokens\/s of prompts, [\d.]+ of answers$/,
@@ -75,7 +76,7 @@ describe("modelrelay status", () => {
     const { stdout } = await status("--json", "--data-dir", dir.path);
     expect(JSON.parse(stdout)).toMatchObject({
       relay: url,
-      version: "0.1.0",
+      version,
       ready: true,
       queue_depth: 0,
       requests_in_flight: 0,

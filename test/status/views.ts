@@ -36,7 +36,7 @@ export function view(more: Partial<StatusView> = {}): StatusView {
   return {
     at: "2026-11-21T20:10:00.000Z",
     relay: "http://127.0.0.1:8080",
-    version: "0.1.0",
+    version: "1.2.3",
     uptime_secs: 11_100,
     ready: true,
     reasons: [],

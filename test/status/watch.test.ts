@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { version } from "../../src/base/build-info.ts";
 import { TempDir } from "../commands/reading.ts";
 import { startProgram } from "../e2e/program.ts";
 import { CLI } from "../doctor/machine.ts";
@@ -214,7 +215,7 @@ describe.skipIf(process.platform === "win32")("status --watch without a terminal
       error: expect.stringMatching(/^Cannot find/),
       down_secs: 0,
     });
-    expect(lines.at(-1)).toMatchObject({ version: "0.1.0", workers: [] });
+    expect(lines.at(-1)).toMatchObject({ version, workers: [] });
   });
 
   test("ends where nobody reads any more", async () => {
