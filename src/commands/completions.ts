@@ -15,7 +15,7 @@ const WRITERS: Readonly<Record<(typeof SHELLS)[number], (places: readonly Place[
   powershell: powershellCompletion,
 };
 
-export const completionsCommand: Command<typeof completionsOptions> = {
+const completionsCommand: Command<typeof completionsOptions> = {
   ...completionsFacts,
   async run({ shell }, { terminal }) {
     if (shell === undefined) {

@@ -4,7 +4,7 @@ import { configOption, jsonOption, relayDataDirOption } from "./shared-options.t
 import { oneOf } from "./value-kinds.ts";
 import { workerOptions } from "./worker-options.ts";
 
-export const ENDS = ["serve", "worker"] as const;
+const ENDS = ["serve", "worker"] as const;
 export type EndName = (typeof ENDS)[number];
 
 /** Settings of `serve` and `worker` that decide what is looked at, under their own names. */
