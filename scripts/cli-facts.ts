@@ -16,6 +16,10 @@ export const EXITS: readonly [codes: string, meaning: string][] = [
 export const SIGNALS: readonly [signal: string, meaning: string][] = [
   ["SIGTERM, SIGINT", "Finish what runs, for at most --drain-timeout, and end; a second one ends at once"],
   ["SIGHUP", "serve reads its config file and certificates again; a worker ends as with SIGTERM"],
+  [
+    "SIGUSR2",
+    "serve hands its ports to a new process and finishes what runs, on Linux alone; it kills a worker",
+  ],
 ];
 
 /** How a command is written: `modelrelay db backup FILE [flags]`. */
