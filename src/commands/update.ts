@@ -2,6 +2,7 @@ import { realpathSync } from "node:fs";
 import { isCompiled, platform, version as current } from "../base/build-info.ts";
 import { systemClock } from "../base/clock.ts";
 import { Problem, UsageError } from "../base/errors.ts";
+import type { ProgressParts } from "../base/progress.ts";
 import { releaseAddress } from "../base/release-address.ts";
 import { findInstallation, type Installation } from "../update/installation.ts";
 import { Releases } from "../update/releases.ts";
@@ -172,15 +173,13 @@ async function runUpdate(config: UpdateConfig, terminal: Terminal, signal: Abort
     const text = `${installation.path} is modelrelay ${current} already`;
     return terminal.out(config.json ? `${JSON.stringify(same)}\n` : `${text}\n`);
   }
-  await tellDone(await downloadAndInstall(), installation, current, config, terminal);
-
-  async function downloadAndInstall(): Promise<Updated> {
+  const install = async (): Promise<Updated> => {
     using progress = startProgress(systemClock, terminal, (text) => terminal.err(`${text}\n`));
-    return await installVersion(releases, version ?? current, installation, {
-      ...parts,
-      told: (shown) => progress.show(shown),
-    });
-  }
+    const told = (shown: ProgressParts): void => progress.show(shown);
+    return await installVersion(releases, version, installation, { ...parts, told });
+  };
+  // What is shown while it is installed is gone before the rest is told.
+  await tellDone(await install(), installation, current, config, terminal);
 }
 
 export const updateCommand: Command<typeof updateOptions> = {
