@@ -18,7 +18,13 @@ import {
 import { commandNode, surroundings, type Command, type RunContext, type Terminal } from "./command.ts";
 import { machineOf as doctorMachine, portsOf } from "./doctor.ts";
 import { defineOptions, type Config } from "./options.ts";
-import { isHidden, serviceSettings, workerNameAmong, type ServiceSettings } from "./service-settings.ts";
+import {
+  isHidden,
+  refuseControls,
+  serviceSettings,
+  workerNameAmong,
+  type ServiceSettings,
+} from "./service-settings.ts";
 import { machineOf, plainName, requireRights, serviceOptions } from "./service-shared.ts";
 import { showHints, showReady } from "./service-wait.ts";
 import { planText } from "./service-text.ts";
@@ -77,6 +83,7 @@ function executableOf({ executable, print }: InstallConfig, scope: Scope): strin
     });
   }
   const file = executable ?? process.execPath;
+  refuseControls(file, "the program");
   if (print) return file;
   if (!existsSync(file)) throw new UsageError(`Cannot run "${file}" as a service: there is no such file`);
   const real = realpathSync(file);

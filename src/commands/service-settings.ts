@@ -86,7 +86,19 @@ export function workerNameAmong(kind: ServiceKind, rest: readonly string[]): str
 function dataDirOf({ config, origins }: Reading<typeof serveOptions>, scope: Scope): string | undefined {
   if (origins.dataDir === "default") return undefined;
   if (isHidden(config.dataDir, scope)) throw hiddenPlace(config.dataDir, origins.dataDir);
+  refuseControls(config.dataDir, origins.dataDir);
   return config.dataDir;
+}
+
+/** @throws {UsageError} for what would begin a line of its own in the definition of a service, or has no place in one */
+export function refuseControls(text: string, origin: string): void {
+  if (!/\p{Cc}/u.test(text)) return;
+  throw new UsageError(
+    `Cannot use ${shown(text)} (${origin}) for a service: it has a control character in it`,
+    {
+      action: "Use another name",
+    },
+  );
 }
 
 function hiddenPlace(place: string, origin: string): UsageError {
@@ -116,6 +128,7 @@ function refuseUnfit({ setting, text }: Given, scope: Scope): void {
     });
   }
   // What is a secret is read now, and by whoever installs.
+  if (setting.option.secret !== true) refuseControls(text, `flag ${flag}`);
   if (!isPath(setting) || setting.isFileOfSecret || !isAbsolute(text) || !isHidden(text, scope)) return;
   throw hiddenPlace(text, `flag ${flag}`);
 }

@@ -4,21 +4,26 @@
 /** What stands in a word as it is. */
 const PLAIN = /^[\w@+=:,./*-]+$/;
 
-/** One word of a command line in a unit. */
-export function unitWord(text: string): string {
-  // A specifier and a variable would be put in place inside quotes as well.
-  const literal = text.replaceAll("%", "%%").replaceAll("$", () => "$$");
-  if (PLAIN.test(text)) return literal;
-  return `"${literal.replaceAll("\\", String.raw`\\`).replaceAll('"', String.raw`\"`)}"`;
+/** One word of a command line in a unit, of which nothing but the words after the program can be variables. */
+function unitWord(text: string): string {
+  return unitPath(text).replaceAll("$", () => "$$");
 }
 
-export function unitCommand(words: readonly string[]): string {
-  return words.map(unitWord).join(" ");
+export function unitCommand([program = "", ...words]: readonly string[]): string {
+  return [unitPath(program), ...words.map(unitWord)].join(" ");
 }
 
 /** A path of a setting such as ReadWritePaths=, which takes several. */
 export function unitPath(path: string): string {
-  return unitWord(path).replaceAll("$$", () => "$");
+  // A specifier would be put in place inside quotes as well.
+  const literal = unitRest(path);
+  if (PLAIN.test(path)) return literal;
+  return `"${literal.replaceAll("\\", String.raw`\\`).replaceAll('"', String.raw`\"`)}"`;
+}
+
+/** Text of a setting such as EnvironmentFile=, which takes the rest of the line as it is. */
+export function unitRest(text: string): string {
+  return text.replaceAll("%", "%%");
 }
 
 /** A line of an environment file. @param value on one line */

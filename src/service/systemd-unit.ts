@@ -1,4 +1,4 @@
-import { unitCommand, unitPath } from "./systemd-quote.ts";
+import { unitCommand, unitPath, unitRest } from "./systemd-quote.ts";
 
 // The units, for those that `service install` writes and for the files in systemd/: one text.
 
@@ -67,20 +67,21 @@ WantedBy=${scope === "system" ? "multi-user.target" : "default.target"}
 
 function executionLines({ kind, executable, args, configDir }: UnitSettings): string {
   const start = `ExecStart=${unitCommand([executable, kind, ...args])}`;
+  const environment = `EnvironmentFile=-${unitRest(configDir)}`;
   if (kind === "serve") {
     return [
       start,
       "# A successor takes over the port, and the one that ran finishes its requests.",
       "ExecReload=/bin/kill -USR2 $MAINPID",
-      `EnvironmentFile=-${configDir}/serve.env`,
+      `${environment}/serve.env`,
     ].join("\n");
   }
   return [
     "Environment=WORKER_NAME=%i",
     start,
     "# What all workers of this machine have in common, then what this one has of its own.",
-    `EnvironmentFile=-${configDir}/worker.env`,
-    `EnvironmentFile=-${configDir}/worker-%i.env`,
+    `${environment}/worker.env`,
+    `${environment}/worker-%i.env`,
   ].join("\n");
 }
 

@@ -77,6 +77,15 @@ describe("The flags of a service", () => {
     ).toStartWith('Cannot use "a,,b" as models (flag --models): expected');
   });
 
+  test("cannot begin a line of their own in the definition of a service", () => {
+    for (const flag of ["--data-dir", "--config"]) {
+      const given = [flag, "/srv/x\nExecStartPre=/bin/y"];
+      expect(mistake(() => settings("serve", given)).message).toBe(
+        `Cannot use "/srv/x\\nExecStartPre=/bin/y" (flag ${flag}) for a service: it has a control character in it`,
+      );
+    }
+  });
+
   test("cannot name places that a service of the system does not see", () => {
     for (const place of ["/home/ada/relay", "/root/x", "/tmp/x", "/run/user/1/x"]) {
       expect(mistake(() => settings("serve", ["--data-dir", place])).message).toBe(

@@ -27,6 +27,10 @@ describe("A command in a unit", () => {
     expect(unitCommand(words)).toBe(`/usr/bin/x --models=* "a b" "\\"q\\" \\\\ ;" "%%h" "$$HOME" ";"`);
   });
 
+  test("has a program that is never a variable", () => {
+    expect(unitCommand(["/opt/$HOME/50% x", "$HOME"])).toBe(`"/opt/$HOME/50%% x" "$$HOME"`);
+  });
+
   test("has a path as settings take it, in which variables mean nothing", () => {
     expect(unitPath("/srv/relay")).toBe("/srv/relay");
     expect(unitPath("/srv/50% of $x")).toBe(`"/srv/50%% of $x"`);
