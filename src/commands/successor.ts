@@ -55,6 +55,8 @@ export async function startSuccessor(parts: SuccessorParts): Promise<Successor> 
 
 async function start(parts: SuccessorParts): Promise<Successor> {
   const { clock, heritage, signal, command = ownCommand() } = parts;
+  const stopping = (): Error => new Error("this one is to stop");
+  if (signal.aborted) throw stopping();
   const ready = Promise.withResolvers<void>();
   let isReady = false;
   const child = Bun.spawn(command, {
@@ -81,11 +83,10 @@ async function start(parts: SuccessorParts): Promise<Successor> {
       // It has ended, which `onExit` tells.
     }
   };
-  const abandon = (): void => ready.reject(new Error("this one is to stop"));
+  const abandon = (): void => ready.reject(stopping());
   const late = (): void => ready.reject(new Error(`it did not serve within ${READY_MS / 1_000} s`));
   const limit = clock.after(READY_MS, late);
   signal.addEventListener("abort", abandon);
-  if (signal.aborted) abandon();
   try {
     await ready.promise;
     isReady = true;
