@@ -145,7 +145,7 @@ function readServe(
   return { serve: readEnd(relayEnd, merged, { ...around, env: start.env }, how), running };
 }
 
-export function machineOf(terminal: Terminal): Machine {
+export function examinedMachine(terminal: Terminal): Machine {
   return {
     clock: systemClock,
     env: terminal.env,
@@ -192,7 +192,7 @@ async function runDoctor(
     ask: (url) => askRelay({ url, isHere: true }),
   };
   let printed = Promise.resolve();
-  const results = await examine(machineOf(terminal), examination, (result) => {
+  const results = await examine(examinedMachine(terminal), examination, (result) => {
     if (!json) printed = printed.then(() => terminal.out(checkLine(result)));
   });
   await printed;

@@ -16,7 +16,7 @@ import {
   type Supervisor,
 } from "../service/index.ts";
 import { commandNode, surroundings, type Command, type RunContext, type Terminal } from "./command.ts";
-import { machineOf as doctorMachine, portsOf } from "./doctor.ts";
+import { examinedMachine, portsOf } from "./doctor.ts";
 import { defineOptions, type Config } from "./options.ts";
 import {
   isHidden,
@@ -25,10 +25,10 @@ import {
   workerNameAmong,
   type ServiceSettings,
 } from "./service-settings.ts";
-import { machineOf, plainName, requireRights, serviceOptions } from "./service-shared.ts";
+import { machineOf, plainName, requireRights, serviceOptions, waitOption } from "./service-shared.ts";
 import { showHints, showReady } from "./service-wait.ts";
 import { planText } from "./service-text.ts";
-import { duration, oneOf, onOff, path } from "./value-kinds.ts";
+import { oneOf, onOff, path } from "./value-kinds.ts";
 
 const installOptions = defineOptions({
   kind: { ...serviceOptions.kind, defaultText: "none; it has to be said" },
@@ -62,14 +62,7 @@ const installOptions = defineOptions({
     help: "Write anew what an earlier installation wrote, and restart the service",
     schema: onOff,
   },
-  waitMs: {
-    flag: "wait",
-    default: "60s",
-    inFile: false,
-    hint: "DURATION",
-    help: "Longest wait for the service to serve",
-    schema: duration,
-  },
+  waitMs: waitOption,
 });
 
 type InstallConfig = Config<typeof installOptions>;
@@ -116,7 +109,7 @@ async function requirePorts({ serve }: ServiceSettings, terminal: Terminal): Pro
   if (serve === undefined) return;
   const { checkPort } = await import("../doctor/ports.ts");
   for (const wanted of portsOf(serve.config, serve.origins)) {
-    const { ok, target, details, action } = await checkPort(doctorMachine(terminal), wanted, undefined);
+    const { ok, target, details, action } = await checkPort(examinedMachine(terminal), wanted, undefined);
     if (ok !== false) continue;
     throw new Problem(
       `Cannot have the service listen on ${target}: ${details}`,
@@ -139,7 +132,7 @@ async function runInstall(
   config: InstallConfig,
   { terminal, args }: RunContext<typeof installOptions>,
 ): Promise<number> {
-  const { kind, print, manager } = config;
+  const { kind, print } = config;
   if (kind === undefined) {
     throw new UsageError("Cannot install a service: it is not said which", {
       action: "Write modelrelay service install serve, or modelrelay service install worker",
@@ -150,14 +143,15 @@ async function runInstall(
       action: "Leave the name away",
     });
   }
-  if (manager !== undefined && !print) {
+  if (config.manager !== undefined && !print) {
     throw new UsageError(
       "Cannot use --manager without --print: a service is what this machine's own manager runs",
     );
   }
   const scope: Scope = config.user ? "user" : "system";
   const machine = machineOf(terminal);
-  const supervisor = await supervisorOf(manager ?? usualSupervisor(machine.platform), machine);
+  const manager = config.manager ?? usualSupervisor(machine.platform);
+  const supervisor = await supervisorOf(manager, machine);
   if (!print) await requireRights(supervisor, scope, "install a service");
 
   const around = surroundings(terminal.env);
@@ -167,7 +161,7 @@ async function runInstall(
   const id: ServiceId = { kind, name: kind === "worker" ? named : undefined, scope };
   const settings = serviceSettings(kind, rest, { scope, around, known: supervisor.variables(id) });
   const spec = specOf(config, settings, id);
-  if (supervisor.title.includes("Windows")) refuseUnquotable(spec);
+  if (manager === "windows") refuseUnquotable(spec);
   const plan: Plan = supervisor.plan(spec);
   if (print) {
     await terminal.out(planText(plan));

@@ -1,9 +1,9 @@
 import { runAll } from "../service/index.ts";
 import { commandNode, type Command } from "./command.ts";
 import { defineOptions } from "./options.ts";
-import { openServices, requireRights, serviceMeant, serviceOptions } from "./service-shared.ts";
+import { openServices, requireRights, serviceMeant, serviceOptions, waitOption } from "./service-shared.ts";
 import { showReady } from "./service-wait.ts";
-import { duration, onOff } from "./value-kinds.ts";
+import { onOff } from "./value-kinds.ts";
 
 const restartOptions = defineOptions({
   ...serviceOptions,
@@ -14,14 +14,7 @@ const restartOptions = defineOptions({
     help: "Stop a relay and start it, which refuses connections meanwhile; what changed in its unit or its environment file is used only then",
     schema: onOff,
   },
-  waitMs: {
-    flag: "wait",
-    default: "60s",
-    inFile: false,
-    hint: "DURATION",
-    help: "Longest wait for the service to serve",
-    schema: duration,
-  },
+  waitMs: waitOption,
 });
 
 export const restartCommand: Command<typeof restartOptions> = {

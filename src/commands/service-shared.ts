@@ -13,8 +13,8 @@ import {
   type Supervisor,
 } from "../service/index.ts";
 import { homeOfUser, type Terminal } from "./command.ts";
-import { defineOptions } from "./options.ts";
-import { oneOf, onOff, textKind } from "./value-kinds.ts";
+import { defineOptions, type OptionSpec } from "./options.ts";
+import { duration, oneOf, onOff, textKind } from "./value-kinds.ts";
 
 /** What the file of a unit can be called, without a sign that another program would take for its own. */
 const NAME = /^[A-Za-z0-9][\w.-]{0,62}$/;
@@ -47,6 +47,16 @@ export const serviceOptions = defineOptions({
     schema: onOff,
   },
 });
+
+/** For commands that start a service. */
+export const waitOption = {
+  flag: "wait",
+  default: "60s",
+  inFile: false,
+  hint: "DURATION",
+  help: "Longest wait for the service to serve",
+  schema: duration,
+} as const satisfies OptionSpec;
 
 export interface Meant {
   kind: ServiceKind | undefined;

@@ -1,8 +1,7 @@
 import { dirname } from "node:path";
 import { messageOf, Problem } from "../base/errors.ts";
-import { findUser, type Machine, type User } from "./machine.ts";
+import { findUser, lastLine, type Machine, type User } from "./machine.ts";
 import type { Plan, PlannedDirectory, Removal, ServiceId, Supervisor } from "./service.ts";
-import { lastLine } from "./systemd.ts";
 
 /** Users from here on are people's (SYS_UID_MAX of login.defs(5) is one less). */
 const FIRST_PERSON = 1_000;

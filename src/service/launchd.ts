@@ -20,7 +20,6 @@ const WRITTEN_BY = "<!-- Written by modelrelay service install; modelrelay servi
 
 /** Services of macOS. What launchd runs for the machine runs as the user who installs it. */
 export class Launchd implements Supervisor {
-  readonly title = "launchd";
   readonly handsOver = false;
   readonly hearsReadiness = false;
   readonly #machine: Machine;

@@ -18,6 +18,11 @@ export interface Ran {
   stderr: string;
 }
 
+/** What a program says when it fails stands at the end. */
+export function lastLine(said: string): string {
+  return said.trim().split("\n").at(-1) ?? "";
+}
+
 export interface User {
   uid: number;
   gid: number;

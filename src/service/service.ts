@@ -124,8 +124,6 @@ export interface Obstacle {
 
 /** What keeps services alive on a platform. */
 export interface Supervisor {
-  /** As people call it. */
-  readonly title: string;
   /** Whether `restart` hands over from a relay to its successor. */
   readonly handsOver: boolean;
   /** Whether services tell it that they serve; otherwise it knows only that a process runs. */

@@ -58,7 +58,7 @@ LimitNOFILE=1048576
 LimitCORE=0
 UMask=0077
 
-${(scope === "system" ? systemSandbox(settings) : userSandbox()).join("\n")}
+${(scope === "system" ? systemSandbox(settings) : commonSandbox()).join("\n")}
 
 [Install]
 WantedBy=${scope === "system" ? "multi-user.target" : "default.target"}
@@ -140,11 +140,7 @@ function systemSandbox({ kind, writable = [] }: UnitSettings): string[] {
   ];
 }
 
-/** What a user's manager can take away without more rights than the user has. */
-function userSandbox(): string[] {
-  return commonSandbox();
-}
-
+/** What a user's manager, too, can take away, without more rights than the user has. */
 function commonSandbox(): string[] {
   return [
     "NoNewPrivileges=yes",

@@ -1,5 +1,5 @@
 import { isWaiting } from "../base/service-manager.ts";
-import type { Machine, Ran } from "./machine.ts";
+import { lastLine, type Machine, type Ran } from "./machine.ts";
 import type {
   LogLines,
   Obstacle,
@@ -28,7 +28,6 @@ const UNIT = /^modelrelay(?:-worker@(.+))?\.service$/;
 
 /** Services of Linux machines that systemd runs. */
 export class Systemd implements Supervisor {
-  readonly title = "systemd";
   readonly handsOver = true;
   readonly hearsReadiness = true;
   readonly #machine: Machine;
@@ -305,8 +304,4 @@ function runState(active: string, sub: string, status: string): RunState {
     default:
       return "stopped";
   }
-}
-
-export function lastLine(text: string): string {
-  return text.trim().split("\n").at(-1) ?? "";
 }

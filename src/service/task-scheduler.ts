@@ -23,7 +23,6 @@ const ADMINISTRATORS = "S-1-5-32-544";
 
 /** Services of Windows: tasks that start with the machine, or with the session of a user. */
 export class TaskScheduler implements Supervisor {
-  readonly title = "the Windows Task Scheduler";
   readonly handsOver = false;
   readonly hearsReadiness = false;
   readonly #machine: Machine;
