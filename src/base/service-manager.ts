@@ -10,7 +10,7 @@ import { oneLine } from "./one-line.ts";
 // A handover: the one that runs calls `handingOver`, and starts its successor with the same environment.
 // That calls `tookOver` once it listens, which makes it the main process of the unit; the one that ran
 // calls `handedOver`, is silent from then on, and drains. Should the successor fail, the one that ran
-// calls `ready` again. The unit must have NotifyAccess=all, or systemd hears the main process alone.
+// calls `ready` again, or `tookOver` if the successor has been the main process by then. The unit must have NotifyAccess=all, or systemd hears the main process alone.
 
 /** The program that started this one as a service and wants to hear how it is; or nobody at all. */
 export interface ServiceManager {
@@ -22,7 +22,7 @@ export interface ServiceManager {
   stopping(status: string, withinMs: number): void;
   /** A successor is about to be started; `ready` or `tookOver` is the end of that. */
   handingOver(status: string): void;
-  /** For a successor: this process is the service from now on, and is ready. */
+  /** This process is the service from now on, and is ready: for a successor, and for whose successor has died. */
   tookOver(status: string): void;
   /** For the one that was the service: says nothing any more, since systemd would take it for the successor. */
   handedOver(): void;
@@ -118,6 +118,7 @@ class Systemd implements ServiceManager {
   }
 
   tookOver(status: string): void {
+    this.#silent = false;
     this.#tell([`MAINPID=${process.pid}`, "READY=1", statusLine(status)]);
     this.#beat();
   }

@@ -23,8 +23,12 @@ export interface SuccessorParts {
   signal: AbortSignal;
   /** How it is started; as this one was unless given. */
   command?: string[];
-  /** It has ended after it had taken over, as long as this process is there to see it. */
-  ended: (how: string) => void;
+  /**
+   * It has ended after it had taken over, as long as this process is there to see it.
+   *
+   * @param isWell as a process ends that was told to, or that has handed over itself
+   */
+  ended: (how: string, isWell: boolean) => void;
 }
 
 /** Time to open the database and the ports. */
@@ -72,7 +76,7 @@ async function start(parts: SuccessorParts): Promise<Successor> {
     },
     onExit(_, code, signalCode) {
       const how = code === null ? `was ended by signal ${signalCode ?? "?"}` : `ended with exit code ${code}`;
-      if (isReady) parts.ended(how);
+      if (isReady) parts.ended(how, code === 0);
       else ready.reject(new Error(`it ${how} before it served`));
     },
   });

@@ -267,6 +267,36 @@ describe.skipIf(process.platform !== "linux")("A relay that hands over", () => {
     expect(late).toBeLessThanOrEqual(1);
   }, 30_000);
 
+  test("starts another process when the one that took over dies, however late, and tells systemd", async () => {
+    using dir = new TempDir();
+    const address = join(dir.path, "notify");
+    await using systemd = await listenAsSystemd(address);
+    await using rig = await startHandedOver({ env: { NOTIFY_SOCKET: address } });
+    const streams = await startStreams(rig, 5);
+    const { pid } = await rig.handOver();
+    await rig.arrived();
+    // Nothing listens here any more.
+    await waitFor("the port to be the other's alone", () => Promise.resolve(listenersOn(rig.port) === 1));
+    process.kill(pid, "SIGKILL");
+    const again = new RegExp(`taken over; .* pid=(?!${pid}$)(\\d+)$`, "m");
+    const [, next] = await rig.first.until(again);
+    rig.pids.push(Number(next));
+    await rig.first.until(/The process that took over was ended by signal SIGKILL: starting another one/);
+    await rig.arrived();
+    expect((await rig.request({ stream: false })).status).toBe(200);
+    rig.backend.finish();
+    expect(await wholeOf(streams)).toBe(5);
+    expect(await rig.first.ended).toBe(0);
+    expect((await rig.request({ stream: false })).status).toBe(200);
+    const mains: number[] = [];
+    while (mains.length < 3) {
+      const { text } = await systemd.next();
+      const main = /^MAINPID=(\d+)$/m.exec(text)?.[1];
+      if (main !== undefined) mains.push(Number(main));
+    }
+    expect(mains).toEqual([pid, rig.first.pid, Number(next)]);
+  }, 60_000);
+
   test("starts one process, however often it is told to", async () => {
     await using rig = await startHandedOver();
     const streams = await startStreams(rig, 3);
