@@ -113,9 +113,30 @@ describe("ServiceManager", () => {
     manager.ready("");
     manager.handedOver();
     const before = told.length;
-    sayAll(manager);
+    manager.ready("serves");
+    manager.status("busy");
+    manager.handingOver("hands over");
+    manager.stopping("ends", 1);
+    manager.handedOver();
+    manager.close();
     clock.advance(60_000);
     expect(told).toHaveLength(before);
+  });
+
+  test("hears of one that handed over again when its successor has died, until the next one is there", () => {
+    const { manager, told, clock } = listening(WATCHED);
+    manager.ready("");
+    manager.handedOver();
+    const before = told.length;
+    manager.tookOver("starts another");
+    clock.advance(60_000);
+    const again = told.slice(before);
+    expect(again[0]).toBe(`MAINPID=${process.pid}\nREADY=1\nSTATUS=starts another`);
+    expect(again.filter((text) => text === "WATCHDOG=1").length).toBeGreaterThan(1);
+    manager.handedOver();
+    const last = told.length;
+    clock.advance(60_000);
+    expect(told).toHaveLength(last);
   });
 
   test("that does not read is told later, in order", () => {

@@ -22,8 +22,8 @@ test("A certificate in a file with a byte order mark and remarks is served, unde
         throw new Error("Nothing is upgraded here");
       },
     };
-    const secure = { identities: source.identities(), carrier: "tcp", http2: false, shared: false } as const;
-    const listener = listen({ host: "127.0.0.1", port: 0 }, 0, handlers, secure);
+    const secure = { identities: source.identities(), carrier: "tcp", http2: false } as const;
+    const listener = listen({ host: "127.0.0.1", port: 0 }, 0, handlers, { secure });
     try {
       const answer = await fetch(`https://127.0.0.1:${listener.port}/`, {
         proxy: "",
