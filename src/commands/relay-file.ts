@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } 
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { hostPort } from "../base/ip-address.ts";
+import { isAlive } from "../base/is-alive.ts";
 import type { Log } from "../base/log.ts";
 
 /** Where a running relay is, for commands on the same machine. */
@@ -67,14 +68,4 @@ function isOfRelay(path: string, dataDir: string): boolean {
   const { uid, mode } = statSync(path);
   const trusted = [0, process.getuid?.(), statSync(dataDir).uid];
   return trusted.includes(uid) && (mode & 0o002) === 0;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // It lives, and belongs to another user.
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
 }

@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { errorCode } from "../base/errors.ts";
+import { isAlive } from "../base/is-alive.ts";
 import { fileProblem } from "./file-problem.ts";
 
 /** As install.sh calls it too; the number of the process that works there follows. */
@@ -10,21 +10,12 @@ export interface WorkFolder extends Disposable {
   readonly path: string;
 }
 
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return errorCode(error) === "EPERM";
-  }
-}
-
 /** Removes what processes that are gone have left. */
 function removeRubbish(folder: string): void {
   for (const name of readdirSync(folder)) {
     if (!name.startsWith(PREFIX)) continue;
     const pid = Number(name.slice(PREFIX.length));
-    if (pid === process.pid || !(pid > 0) || !isRunning(pid))
+    if (pid === process.pid || !(pid > 0) || !isAlive(pid))
       rmSync(join(folder, name), { recursive: true, force: true });
   }
 }

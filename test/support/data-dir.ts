@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "../../src/base/is-alive.ts";
 
 /** Before the id of the process that made it. */
 const PREFIX = "modelrelay-data-";
@@ -21,14 +22,4 @@ export function newDataDir(): string {
   const dir = join(root, String(count++));
   mkdirSync(dir, { mode: 0o700 });
   return dir;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // It lives, and belongs to somebody else.
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
 }
