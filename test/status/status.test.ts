@@ -9,6 +9,7 @@ import { runCli } from "../doctor/machine.ts";
 import { Program } from "../faults/processes.ts";
 import type { RawWorker } from "../support/raw-worker.ts";
 import { connectRawWorker } from "../support/relays.ts";
+import { BARE_HEALTH } from "./views.ts";
 
 const dir = new TempDir();
 let relay: Program;
@@ -109,16 +110,7 @@ describe("modelrelay status", () => {
     using other = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,
-      fetch: () =>
-        Response.json({
-          version: "0.0.1",
-          workers: [],
-          uptime_secs: 0,
-          queued_by_priority: {},
-          ready: true,
-          reasons: [],
-          warnings: [],
-        }),
+      fetch: () => Response.json(BARE_HEALTH),
     });
     const { stdout } = await status("--url", `http://127.0.0.1:${other.port}`, "--data-dir", dir.path);
     expect(stdout).toContain("note         no rates: the relay is of a version that does not tell them");
@@ -175,15 +167,7 @@ describe("modelrelay status", () => {
       port: 0,
       fetch(request) {
         shown.push(request.headers.get("authorization"));
-        return Response.json({
-          version: "1",
-          workers: [],
-          uptime_secs: 0,
-          queued_by_priority: {},
-          ready: true,
-          reasons: [],
-          warnings: [],
-        });
+        return Response.json(BARE_HEALTH);
       },
     });
     // `localhost.` is a name of this machine that is not taken for one.

@@ -54,3 +54,14 @@ export function view(more: Partial<StatusView> = {}): StatusView {
     ...more,
   };
 }
+
+/** What a relay tells everybody, at `/health` and `/readyz`, of which the tests need no more. */
+export const BARE_HEALTH = {
+  version: "1.2.3",
+  workers: [],
+  uptime_secs: 1,
+  queued_by_priority: {},
+  ready: true,
+  reasons: [],
+  warnings: [],
+};

@@ -7,6 +7,7 @@ import { CLI } from "../doctor/machine.ts";
 import { Program } from "../faults/processes.ts";
 import { startOnTerminal } from "../support/on-terminal.ts";
 import { connectRawWorker } from "../support/relays.ts";
+import { BARE_HEALTH } from "./views.ts";
 
 const ENTER = "\u001b[?1049h\u001b[?25l";
 const LEAVE = "\u001b[?25h\u001b[?1049l";
@@ -172,17 +173,7 @@ describe.skipIf(process.platform === "win32")("status --watch without a terminal
       hostname: "127.0.0.1",
       port: 0,
       fetch: () =>
-        answers
-          ? Response.json({
-              version: "1.2.3",
-              workers: [],
-              uptime_secs: 1,
-              queued_by_priority: {},
-              ready: true,
-              reasons: [],
-              warnings: [],
-            })
-          : new Response("down for a moment", { status: 502 }),
+        answers ? Response.json(BARE_HEALTH) : new Response("down for a moment", { status: 502 }),
     });
     await using watching = startProgram(command(dir, [`--url=http://127.0.0.1:${relay.port}`]));
     await watching.until(/1\.2\.3, ready/, "stdout");
