@@ -10,7 +10,8 @@ import { oneLine } from "./one-line.ts";
 // A handover: the one that runs calls `handingOver`, and starts its successor with the same environment.
 // That calls `tookOver` once it listens, which makes it the main process of the unit; the one that ran
 // calls `handedOver`, is silent from then on, and drains. Should the successor fail, the one that ran
-// calls `ready` again, or `tookOver` if the successor has been the main process by then. The unit must have NotifyAccess=all, or systemd hears the main process alone.
+// calls `ready` again, or `tookOver` if the successor has been the main process by then. The unit must
+// have NotifyAccess=all, or systemd hears the main process alone.
 
 /** The program that started this one as a service and wants to hear how it is; or nobody at all. */
 export interface ServiceManager {

@@ -26,7 +26,7 @@ export interface HandoverParts {
 /** Between two tries to start a process in the place of one that has died. */
 const RETRY = { baseMs: 500, capMs: 15_000 };
 
-/** Has another process take the place of a relay, at most once. */
+/** Has another process take the place of a relay, and one more for each that dies while this one still runs. */
 export class Handover {
   readonly #parts: HandoverParts;
   readonly #stopping = new AbortController();
