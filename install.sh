@@ -8,8 +8,8 @@
 
 set -u
 umask 022
-# The executable obeys them.
-unset BUN_OPTIONS BUN_BE_BUN
+# The executable obeys them, and `cd` the last.
+unset BUN_OPTIONS BUN_BE_BUN CDPATH
 
 # `bun run release --base-url` writes the release address here.
 BASE_URL=""
@@ -41,6 +41,11 @@ fail() {
   shift
   for line; do note "  $line"; done
   exit 1
+}
+
+# What a server has said, for a terminal: its first line, of plain letters, and not too much.
+plain() {
+  printf '%s\n' "$1" | LC_ALL=C sed -n '1{s/[^ -~]/?/g;s/^\(.\{300\}\).*/\1…/;p;}'
 }
 
 wrong_use() {
@@ -113,7 +118,12 @@ choose_prefix() {
   if [ -n "$prefix" ]; then
     case $prefix in
       /*) ;;
-      *) prefix=$(pwd)/$prefix ;;
+      *)
+        here=$(pwd -P 2>/dev/null)
+        [ -d "${here:-/nowhere}" ] ||
+          fail "Cannot tell where \"$prefix\" is: the current folder is gone" "Give --prefix a path that begins with /"
+        prefix=$here/$prefix
+        ;;
     esac
     prefix=${prefix%/}
   elif [ "$(id -u)" = 0 ] || [ -w /usr/local/bin ]; then
@@ -128,6 +138,8 @@ choose_prefix() {
 
 # Makes the folder of executables and the one for work in progress, and removes what killed runs left.
 prepare_folders() {
+  # Left by a process that had this one's number before.
+  rm -rf "$bin/.modelrelay-install.$$"
   { make_folder "$bin" && problem=$(mkdir "$bin/.modelrelay-install.$$" 2>&1); } ||
     fail "Cannot write to $bin as $(user): ${problem##*: }" \
       "Run it as root (… | sudo sh), or choose a folder of yours: --prefix ${HOME:-DIR}/.local"
@@ -212,9 +224,17 @@ find_fetcher() {
   fi
 }
 
+# limited COMMAND…: in the place of this shell; the file it writes is as long as any of its kind, and no longer.
+limited() {
+  # In units of 512 or, in bash, of 1024 bytes.
+  if [ -n "$is_archive" ]; then ulimit -f 1048576; else ulimit -f 2048; fi 2>/dev/null
+  exec "$@"
+}
+
 # start_download URL FILE [progress-bar]
 start_download() {
   bar=""
+  is_archive=${3:-}
   [ ! -t 2 ] || bar=${3:-}
   case $fetcher in
     curl)
@@ -223,14 +243,14 @@ start_download() {
         *) protocols='=http,https' ;;
       esac
       [ -n "$bar" ] || bar=silent
-      curl --fail --location --show-error "--$bar" --proto "$protocols" --retry 1 \
+      limited curl --fail --location --show-error "--$bar" --proto "$protocols" --retry 1 \
         --connect-timeout 20 --speed-time 60 --speed-limit 1 --output "$2" "$1" </dev/null &
       ;;
-    wget) wget -q ${bar:+--show-progress} --tries=2 --timeout=60 -O "$2" "$1" </dev/null & ;;
+    wget) limited wget -q ${bar:+--show-progress} --tries=2 --timeout=60 -O "$2" "$1" </dev/null & ;;
     small-wget)
       # Without -q it shows a bar of its own. No -T: with it, busybox 1.35 crashes.
       if [ -n "$bar" ]; then bar=""; else bar=-q; fi
-      wget $bar -O "$2" "$1" </dev/null &
+      limited wget $bar -O "$2" "$1" </dev/null &
       ;;
   esac
   child=$!
@@ -263,6 +283,10 @@ download() {
     curl-22 | wget-8)
       why="the server refused it ($why)"
       advice="Check the address and the version: ${base:-}/latest.txt names the newest"
+      ;;
+    *-153)
+      why="it does not end"
+      advice="Check the address: what is there is no release"
       ;;
     curl-18 | curl-52 | curl-56) why="the connection was cut ($why)" ;;
     curl-23 | wget-3)
@@ -310,7 +334,7 @@ choose_version() {
   esac
   case $version in
     *[!0-9A-Za-z.+-]*)
-      fail "Cannot install what $from: \"${version%\?}\" is no version such as 1.2.3" \
+      fail "Cannot install what $from: \"$(plain "${version%\?}")\" is no version such as 1.2.3" \
         "Check the release address, $base, and that this network needs no login"
       ;;
   esac
@@ -320,13 +344,16 @@ choose_version() {
 expect_sum() {
   expected=""
   known=""
-  while read -r hex file; do
+  cr=$(printf '\r')
+  # The last line may lack its end.
+  while read -r hex file || [ -n "$hex" ]; do
     file=${file#\*}
-    [ "$file" != "$1" ] || expected=$hex
+    file=${file%"$cr"}
+    [ "$file" != "$1" ] || expected=$(printf '%s\n' "$hex" | sed 'y/ABCDEF/abcdef/')
     known="$known ${file#modelrelay-"$version"-}"
   done <"$work/SHA256SUMS"
   [ -n "$expected" ] ||
-    fail "Cannot install modelrelay $version on $target: the release has no $1, but has:$known" \
+    fail "Cannot install modelrelay $version on $target: the release has no $1, but has:$(plain "$known")" \
       "Choose another version with --version, or build it: sh install.sh in a checkout"
 }
 
@@ -368,6 +395,8 @@ unpack() {
 # Sets `sources` where this file lies in a checkout.
 find_checkout() {
   sources=""
+  # One that comes from a release may lie anywhere, beside anything.
+  [ -z "$BASE_URL" ] || return 0
   case $0 in
     */install.sh) folder=${0%/install.sh} ;;
     install.sh) folder=. ;;
@@ -519,12 +548,18 @@ place_other_files() {
 
 # Prints `serve - system`, `worker NAME user` and the like of the services that run what is in `bin`.
 list_services() {
+  # As a unit of systemd has the path, and as XML has it; then the signs of both as a pattern has them.
+  in_unit='s/%/%%/g;s/[\\"]/\\&/g'
+  in_xml='s/&/\&amp;/g;s/</\&lt;/g;s/>/\&gt;/g;s/"/\&quot;/g'
+  in_pattern='s/[][(){}.*+?^$|\\]/\\&/g'
+  paths=$(printf '%s\n' "$bin/modelrelay" | sed "$in_unit;$in_pattern")
+  paths="$paths|$(printf '%s\n' "$bin/modelrelay" | sed "$in_xml;$in_pattern")"
   settings=${XDG_CONFIG_HOME:-${HOME:-/nowhere}/.config}
   agents=${HOME:-/nowhere}/Library/LaunchAgents
   for definition in /etc/systemd/system/modelrelay.service /etc/systemd/system/modelrelay-worker@*.service \
     "$settings"/systemd/user/modelrelay.service "$settings"/systemd/user/modelrelay-worker@*.service \
     /Library/LaunchDaemons/modelrelay.*.plist "$agents"/modelrelay.*.plist; do
-    grep -qsF "$bin/modelrelay" "$definition" || continue
+    grep -Eqs "(^|[^[:alnum:]_.])($paths)([^[:alnum:]_./-]|\$)" "$definition" || continue
     case $definition in
       /etc/* | /Library/*) scope=system ;;
       *) scope=user ;;
@@ -638,14 +673,19 @@ install() {
 
 # ---- Uninstall --------------------------------------------------------------------------------------------
 
-# Prints the places of settings and data that exist, one a line.
-list_data() {
+# Settings and data of this user and, for root, of the relay of this machine.
+leave_or_purge_data() {
   set -- "${XDG_DATA_HOME:-${HOME:-/nowhere}/.local/share}/modelrelay" \
     "${XDG_CONFIG_HOME:-${HOME:-/nowhere}/.config}/modelrelay" \
     "${HOME:-/nowhere}/Library/Application Support/modelrelay"
   [ "$(id -u)" != 0 ] || set -- "$@" /var/lib/modelrelay /etc/modelrelay
   for folder; do
-    [ ! -e "$folder" ] || say "$folder"
+    [ -e "$folder" ] || continue
+    if [ -n "$purge" ]; then
+      rm -rf "$folder" && say "Removed $folder"
+    else
+      say "Kept settings and data in $folder; to remove them too: rm -rf '$folder'"
+    fi
   done
 }
 
@@ -666,13 +706,7 @@ uninstall() {
     rm -f "$prefix/share/$file"
   done
   say "Removed modelrelay from $bin"
-  list_data | while IFS= read -r folder; do
-    if [ -n "$purge" ]; then
-      rm -rf "$folder" && say "Removed $folder"
-    else
-      say "Kept settings and data in $folder; to remove them too: rm -rf '$folder'"
-    fi
-  done
+  leave_or_purge_data
   remove_folders "$folders"
   # Made for the data, where nothing else is in them.
   [ -z "$purge" ] || rmdir "${HOME:-/nowhere}/.local/share" "${HOME:-/nowhere}/.local" 2>/dev/null || :
