@@ -1,3 +1,4 @@
+import { isCompiled } from "../base/build-info.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf, Problem } from "../base/errors.ts";
 import {
@@ -105,9 +106,8 @@ async function start(parts: SuccessorParts): Promise<Successor> {
   return { pid: child.pid, released: () => tell({ kind: "released" }) };
 }
 
-/** How this process was started. A compiled executable has its script inside, and names it without a real path. */
+/** How this process was started. An executable has its script inside, and names that by no real path. */
 function ownCommand(): string[] {
   const [, script = "", ...args] = process.argv;
-  const isCompiled = /^(\/\$bunfs\/|B:[/\\]~BUN)/.test(script);
   return isCompiled ? [EXECUTABLE, ...args] : [EXECUTABLE, script, ...args];
 }
