@@ -56,6 +56,9 @@ import { hostPlatform, type Target, TARGETS } from "./targets.ts";
 // install.sh and the executables, --executable FILE packs that instead of building, and --unpacked DIR makes the one folder of
 // an archive there instead of a release: install.sh asks for it in a checkout.
 
+// For the times in a zip.
+process.env["TZ"] = "UTC";
+
 const root = join(import.meta.dir, "..");
 const { version } = packageJson;
 
@@ -180,7 +183,7 @@ async function make(targets: readonly Target[], dir: string): Promise<void> {
   const sums: { sum: string; file: string }[] = [];
   for (const target of targets) {
     const pack = target.suffix === ".exe" ? zip : tarGz;
-    const bytes = pack(await entriesOf(target), madeAt());
+    const bytes = await pack(await entriesOf(target), madeAt());
     const file = `modelrelay-${version}-${target.name}${target.suffix === ".exe" ? ".zip" : ".tar.gz"}`;
     await Bun.write(join(dir, folder, file), bytes);
     sums.push({ sum: createHash("sha256").update(bytes).digest("hex"), file });

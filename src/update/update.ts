@@ -65,7 +65,7 @@ async function unpack(
   mkdirSync(folder);
   try {
     const isZip = name.endsWith(".zip");
-    if (isZip) unpackZip(archive, folder);
+    if (isZip) await unpackZip(archive, folder);
     else await unpackTar(archive, folder);
     const unpacked = join(folder, name.replace(/\.(tar\.gz|zip)$/, ""));
     const fresh = join(unpacked, isZip ? "modelrelay.exe" : "modelrelay");

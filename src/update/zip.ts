@@ -1,68 +1,50 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { inflateRawSync } from "node:zlib";
-import { safeName, UnpackError } from "./unpacked.ts";
+import { constants, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { type Entry, getFileNameLowLevel, openPromise, type ZipFile } from "yauzl";
+import { asRefusal, MAX_UNPACKED, safeName, UnpackError, writeEntry } from "./unpacked.ts";
 
-// PKWARE's APPNOTE 6.3.10, as far as a release for Windows needs it: no encryption, nothing beyond 4 GiB.
-
-const END = 0x06054b50;
-const END_LENGTH = 22;
-const ENTRY = 0x02014b50;
-const ENTRY_LENGTH = 46;
-const LOCAL = 0x04034b50;
-const LOCAL_LENGTH = 30;
-/** The end record is followed by a comment of at most this many bytes. */
-const MAX_COMMENT = 65_535;
-const MAX_UNPACKED = 1024 * 1024 * 1024;
-
-function endRecord(bytes: Buffer): number {
-  const first = Math.max(0, bytes.length - END_LENGTH - MAX_COMMENT);
-  for (let at = bytes.length - END_LENGTH; at >= first; at--) if (bytes.readUInt32LE(at) === END) return at;
-  throw new UnpackError("it ends too early");
+/** What a file holds; yauzl sees to its length, but not to its sum. */
+async function* content(zip: ZipFile, entry: Entry): AsyncGenerator<Buffer> {
+  let sum = 0;
+  for await (const chunk of (await zip.openReadStreamPromise(entry)) as AsyncIterable<Buffer>) {
+    sum = crc32(chunk, sum);
+    yield chunk;
+  }
+  if (sum !== entry.crc32) throw new UnpackError("a file in it is damaged");
 }
 
-function contentAt(bytes: Buffer, entry: number): Buffer {
-  const method = bytes.readUInt16LE(entry + 10);
-  const packed = bytes.readUInt32LE(entry + 20);
-  const unpacked = bytes.readUInt32LE(entry + 24);
-  const local = bytes.readUInt32LE(entry + 42);
-  if (bytes.readUInt32LE(local) !== LOCAL) throw new UnpackError("a file is not where its list says");
-  const begin = local + LOCAL_LENGTH + bytes.readUInt16LE(local + 26) + bytes.readUInt16LE(local + 28);
-  const data = bytes.subarray(begin, begin + packed);
-  if (unpacked > MAX_UNPACKED) throw new UnpackError("it holds more than any release");
-  if (method !== 0 && method !== 8) throw new UnpackError("a file in it is packed in an unknown way");
-  const content = method === 0 ? data : inflateRawSync(data, { maxOutputLength: Math.max(1, unpacked) });
-  if (content.length !== unpacked || Bun.hash.crc32(content) !== bytes.readUInt32LE(entry + 16))
-    throw new UnpackError("a file in it is damaged");
-  return content;
+/** Whether a system with such things says that it is a link or a device. */
+function isSpecial({ externalFileAttributes }: Entry): boolean {
+  const kind = (externalFileAttributes >>> 16) & constants.S_IFMT;
+  return kind !== 0 && kind !== constants.S_IFREG && kind !== constants.S_IFDIR;
+}
+
+async function write(archive: string, dir: string): Promise<void> {
+  // Names are left as they are, since what they may be is said by `safeName`.
+  const zip = await openPromise(archive, { decodeStrings: false });
+  let length = 0;
+  for await (const entry of zip.eachEntry()) {
+    const name = getFileNameLowLevel(entry.generalPurposeBitFlag, entry.fileNameRaw, entry.extraFields, true);
+    const path = join(dir, safeName(name));
+    length += entry.uncompressedSize;
+    if (length > MAX_UNPACKED) throw new UnpackError("it holds more than any release");
+    if (isSpecial(entry)) throw new UnpackError("it holds something that is neither file nor folder");
+    if (name.endsWith("/")) mkdirSync(path, { recursive: true });
+    else await writeEntry(path, 0o755, content(zip, entry));
+  }
 }
 
 /**
- * Unpacks a ZIP archive.
+ * Unpacks files and folders of a ZIP archive; links and devices are refused.
  *
  * @param dir exists, and gets everything
  * @throws {UnpackError} if the archive is no such thing
  */
-export function unpackZip(archive: string, dir: string): void {
-  const bytes = readFileSync(archive);
+export async function unpackZip(archive: string, dir: string): Promise<void> {
   try {
-    const end = endRecord(bytes);
-    let entry = bytes.readUInt32LE(end + 16);
-    for (let left = bytes.readUInt16LE(end + 10); left > 0; left--) {
-      if (bytes.readUInt32LE(entry) !== ENTRY) throw new UnpackError("its list of files is damaged");
-      const nameLength = bytes.readUInt16LE(entry + 28);
-      const name = bytes.toString("utf8", entry + ENTRY_LENGTH, entry + ENTRY_LENGTH + nameLength);
-      const path = join(dir, safeName(name));
-      if (name.endsWith("/")) mkdirSync(path, { recursive: true });
-      else {
-        mkdirSync(dirname(path), { recursive: true });
-        writeFileSync(path, contentAt(bytes, entry), { flag: "wx", mode: 0o755 });
-      }
-      entry += ENTRY_LENGTH + nameLength + bytes.readUInt16LE(entry + 30) + bytes.readUInt16LE(entry + 32);
-    }
+    await write(archive, dir);
   } catch (error) {
-    // An offset that leads beyond the end.
-    if (error instanceof RangeError) throw new UnpackError("it ends too early", { cause: error });
-    throw error;
+    throw asRefusal(error);
   }
 }

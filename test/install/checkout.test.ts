@@ -29,8 +29,12 @@ class Checkout extends TempDir {
 const BUN_PACKAGE = `bun-${TARGET.replace("arm64", "aarch64")}`;
 
 /** npm's registry with Bun's package alone, made of `bytes`; the checkout's lockfile expects it. */
-function fakeRegistry(registry: string, checkout: Checkout, bytes: Uint8Array<ArrayBuffer>): string {
-  const archive = tarGz([{ path: "package/bin/bun", bytes, executable: true }], 0);
+async function fakeRegistry(
+  registry: string,
+  checkout: Checkout,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<string> {
+  const archive = await tarGz([{ path: "package/bin/bun", bytes, executable: true }], 0);
   const path = `@oven/${BUN_PACKAGE}/-/${BUN_PACKAGE}-${Bun.version}.tgz`;
   mkdirSync(join(registry, path, ".."), { recursive: true });
   writeFileSync(join(registry, path), archive);
@@ -62,7 +66,7 @@ test("A checkout is built with nothing but curl, by the Bun that package-lock.js
   using checkout = new Checkout();
   using machine = new Machine({ programs: ["curl", ...BUILDING] });
   using registry = new TempDir();
-  fakeRegistry(registry.path, checkout, await Bun.file(process.execPath).bytes());
+  await fakeRegistry(registry.path, checkout, await Bun.file(process.execPath).bytes());
   await using server = await serveReleases(registry.path);
   const { stderr, code } = await machine.install(checkout.script, [], { NPM_CONFIG_REGISTRY: server.url });
   expect(stderr).toContain(`Downloading Bun ${Bun.version}: there is no Node.js 20 with npm, and no Bun\n`);
@@ -84,7 +88,7 @@ test("A Bun that is not the one in package-lock.json is not run", async () => {
   using checkout = new Checkout();
   using machine = new Machine({ programs: ["curl", ...BUILDING] });
   using registry = new TempDir();
-  const path = fakeRegistry(registry.path, checkout, new Uint8Array(1000));
+  const path = await fakeRegistry(registry.path, checkout, new Uint8Array(1000));
   await using server = await serveReleases(registry.path);
   server.faults.set(path, { bytes: "something else" });
   const before = machine.state();
@@ -107,7 +111,7 @@ test("Sources that do not build leave what is installed", async () => {
 test("A checkout is not built where a release is asked for", async () => {
   using checkout = new Checkout();
   using machine = new Machine();
-  using releases = new SmallReleases();
+  using releases = await SmallReleases.make();
   await using server = await serveReleases(releases.path);
   await machine.install(checkout.script, ["--version", FIRST], server.env);
   expect(await machine.version()).toBe(FIRST);

@@ -39,7 +39,7 @@ describe.skipIf(!mayMount())("A disk", () => {
       using machine = new Machine(options);
       using disk = mountDisk(machine, "size=20m");
       expect(disk).toBeDefined();
-      using small = new SmallReleases();
+      using small = await SmallReleases.make();
       await using smallServer = await serveReleases(small.path);
       await machine.install(small.script, [], smallServer.env);
       const before = stateOf(machine.prefix);
@@ -57,7 +57,7 @@ describe.skipIf(!mayMount())("A disk", () => {
     using machine = new Machine();
     using disk = mountDisk(machine, "size=100m");
     expect(disk).toBeDefined();
-    using small = new SmallReleases();
+    using small = await SmallReleases.make();
     await using smallServer = await serveReleases(small.path);
     await machine.install(small.script, [], smallServer.env);
     const before = stateOf(machine.prefix);
@@ -74,7 +74,7 @@ describe.skipIf(!mayMount())("A disk", () => {
     using machine = new Machine();
     using disk = mountDisk(machine, "size=1m,noexec");
     expect(disk).toBeDefined();
-    using small = new SmallReleases();
+    using small = await SmallReleases.make();
     await using server = await serveReleases(small.path);
     const { stderr, code } = await machine.install(small.script, [], server.env);
     expect(stderr).toContain(`Is ${machine.bin} on a disk that is mounted with noexec?`);

@@ -18,7 +18,7 @@ describe("A run that is interrupted in the middle of the download", () => {
         { shell: "busybox", programs: [] },
       ] as MachineOptions[]) {
         using machine = new Machine(options);
-        using releases = new SmallReleases();
+        using releases = await SmallReleases.make();
         await using server = await serveReleases(releases.path);
         await machine.install(releases.script, ["--version", FIRST], server.env);
         const before = machine.state();
@@ -37,7 +37,7 @@ describe("A run that is interrupted in the middle of the download", () => {
 
   test("by SIGTERM leaves no folder that it made", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const before = machine.state();
     server.faults.set(archive, "stall");
@@ -50,7 +50,7 @@ describe("A run that is interrupted in the middle of the download", () => {
 
   test("by SIGKILL leaves what was there, and the next one removes the rest", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, ["--version", FIRST], server.env);
     server.faults.set(archive, "stall");

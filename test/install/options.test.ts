@@ -12,7 +12,7 @@ const SBIN = { PATH: "/usr/sbin:/sbin:/usr/bin:/bin" };
 describe("install.sh", () => {
   test("takes the address from --base-url, and the version from --version", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const flags = ["--base-url", `${server.url}/`, `--version=v${FIRST}`];
     const { stdout, code } = await machine.install(releases.script, flags, {
@@ -25,7 +25,7 @@ describe("install.sh", () => {
 
   test("installs the manual and what shells complete beside it", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, [], server.env);
     expect(namesIn(machine.prefix).filter((name) => !name.endsWith("/"))).toEqual([
@@ -43,7 +43,7 @@ describe("install.sh", () => {
 
   test("takes a prefix with blanks in it, from where it is run", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const { stderr, code } = await machine.install(releases.script, ["--prefix", "a folder/"], server.env);
     expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
@@ -54,7 +54,7 @@ describe("install.sh", () => {
 
   test("says so where the shell finds another one first", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     machine.fake("modelrelay", "exit 0");
     const { stdout } = await machine.install(releases.script, [], {
@@ -74,7 +74,7 @@ describe("install.sh", () => {
     [["--purge"], "--purge goes with --uninstall"],
   ])("refuses %p with exit code 2", async (args, message) => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const { stdout, stderr, code } = await machine.install(releases.script, args, {
       MODELRELAY_BASE_URL: "http://127.0.0.1:9",
     });
@@ -87,7 +87,7 @@ describe("install.sh", () => {
 
   test("--help names every option", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const { stdout, code } = await machine.install(releases.script, ["--help"]);
     expect(code).toBe(0);
     const known = readFileSync(releases.script, "utf8").matchAll(/^ {6}(--[a-z-]+)\)/gm);
@@ -98,7 +98,7 @@ describe("install.sh", () => {
 describe("A release", () => {
   test("is installed from a pipe, for everybody, whatever root's umask is", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const piped = `umask 077; curl -fsSL ${server.url}/install.sh | /bin/sh -s -- --prefix "${machine.prefix}"`;
     const { stderr, code } = await machine.run(["/bin/sh", "-c", piped], server.env);
@@ -109,7 +109,7 @@ describe("A release", () => {
 
   test("goes into ~/.local without root, and it is said how to make that found", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const home = await machine.homeOfNobody();
     const { stdout, stderr, code } = await machine.run([...asNobody(), "/bin/sh", releases.script], {
@@ -125,7 +125,7 @@ describe("A release", () => {
 
   test("replaces an older one, which goes on for those who run it, and is kept", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, ["--version", FIRST], server.env);
     const first = statSync(machine.executable);
@@ -144,7 +144,7 @@ describe("The download", () => {
   ] as const) {
     test(`shows how far it is on a terminal (${shell}, ${fetcher})`, async () => {
       using machine = new Machine({ shell, programs: shell === "busybox" ? [] : [fetcher] });
-      using releases = new SmallReleases();
+      using releases = await SmallReleases.make();
       await using server = await serveReleases(releases.path);
       const env = { ...server.env, PATH: machine.tools, HOME: machine.home };
       await using run = startOnTerminal(machine.command(releases.script), { env });
@@ -158,7 +158,7 @@ describe("The download", () => {
 describe("Installing again", () => {
   test("says that this version is there, and downloads nothing", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, [], server.env);
     const before = machine.state();
@@ -174,7 +174,7 @@ describe("Installing again", () => {
 
   test("with --force does not take this version for the one before it", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, ["--version", FIRST], server.env);
     await machine.install(releases.script, [], server.env);
@@ -185,7 +185,7 @@ describe("Installing again", () => {
 
   test("goes back to an older version where that is asked for", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, [], server.env);
     await machine.install(releases.script, ["--version", FIRST], server.env);
@@ -195,7 +195,7 @@ describe("Installing again", () => {
   const canSetCapabilities = process.getuid?.() === 0 && Bun.which("setcap", SBIN) !== null;
   test.skipIf(!canSetCapabilities)("passes on what setcap allowed the one before it", async () => {
     using machine = new Machine({ programs: ["curl", "getcap", "setcap"] });
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, ["--version", FIRST], server.env);
     await machine.run(["setcap", "cap_net_bind_service=ep", machine.executable]);
@@ -210,7 +210,7 @@ describe("Installing again", () => {
 
   test("replaces an executable that does not run", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     mkdirSync(machine.bin, { recursive: true });
     await Bun.write(machine.executable, "half of an executable");
@@ -222,7 +222,7 @@ describe("Installing again", () => {
 describe("Uninstalling", () => {
   test("removes all that was installed, and the folders that were made for it", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     mkdirSync(join(machine.prefix, "share/man"), { recursive: true });
     const before = machine.state();
@@ -237,7 +237,7 @@ describe("Uninstalling", () => {
   // As root it would be this machine's own settings and data as well.
   test("keeps settings and data, and says where; with --purge removes them", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const HOME = await machine.homeOfNobody();
     const data = join(HOME, ".local/share/modelrelay");
@@ -259,7 +259,7 @@ describe("Uninstalling", () => {
 
   test("leaves what others put there", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, [], server.env);
     symlinkSync("/bin/true", join(machine.bin, "modelrelay-of-mine"));
@@ -269,7 +269,7 @@ describe("Uninstalling", () => {
 
   test("says where it looked if nothing is there, and where there is one", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const none = await machine.install(releases.script, ["--uninstall"]);
     expect({ stderr: none.stderr, code: none.code }).toEqual({
       stderr: `install.sh: Cannot find modelrelay in ${machine.bin}\n  Say where it is: --uninstall --prefix DIR\n`,

@@ -32,7 +32,7 @@ const LOADER = `printf '%s not found\\n' GLIBC_9.9 'symbol 1' 'symbol 2' 'symbol
 describe("An archive", () => {
   test("with another sum than SHA256SUMS has is not unpacked", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const bytes = readFileSync(join(releases.path, archive));
     bytes[bytes.length >> 1]! ^= 1;
     const { url, stderr } = await refusal(machine, releases, { [archive]: { bytes } });
@@ -44,7 +44,7 @@ describe("An archive", () => {
 
   test("that was cut short without a word of it is not unpacked", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const bytes = readFileSync(join(releases.path, archive)).subarray(0, -100);
     const { stderr } = await refusal(machine, releases, { [archive]: { bytes } });
     expect(stderr).toContain("its SHA-256 is not the one in SHA256SUMS\n");
@@ -62,7 +62,7 @@ describe("An archive", () => {
     "whose download is cut off is not installed (%p)",
     async (options, why) => {
       using machine = new Machine(options);
-      using releases = new SmallReleases();
+      using releases = await SmallReleases.make();
       const { stderr } = await refusal(machine, releases, { [archive]: "cut" });
       expect(stderr).toContain(`/${archive}: ${why}\n`);
     },
@@ -70,8 +70,8 @@ describe("An archive", () => {
 
   test("that does not say its version here is not installed", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: LOADER });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: LOADER });
     const { stderr } = await refusal(machine, releases, {});
     expect(stderr).toBe(
       `install.sh: Cannot run modelrelay 2.0.0 for ${TARGET} here: exit code 127\n` +
@@ -82,8 +82,8 @@ describe("An archive", () => {
 
   test("that says another version is not installed", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: "echo 'modelrelay 2.0.1 (x, y)'" });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: "echo 'modelrelay 2.0.1 (x, y)'" });
     const { stderr } = await refusal(machine, releases, {});
     expect(stderr).toContain("Cannot run modelrelay 2.0.0");
   });
@@ -97,7 +97,7 @@ describe("A release address", () => {
   ])("that lacks %s is told", async (path, what) => {
     for (const programs of [["curl"], ["wget"]]) {
       using machine = new Machine({ programs });
-      using releases = new SmallReleases();
+      using releases = await SmallReleases.make();
       const { url, stderr } = await refusal(machine, releases, { [path]: 404 });
       expect(stderr).toContain(`install.sh: ${what} ${url}/${path}: the server refused it (`);
       expect(stderr).toContain(`${url}/latest.txt names the newest\n`);
@@ -106,7 +106,7 @@ describe("A release address", () => {
 
   test("that is a page for a login is told", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const { url, stderr } = await refusal(machine, releases, {
       "latest.txt": { bytes: "<!DOCTYPE html>\n" },
     });
@@ -118,7 +118,7 @@ describe("A release address", () => {
 
   test("whose release lacks this platform is told, with what it has", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const bytes = `${"0".repeat(64)}  modelrelay-${SECOND}-plan9-x64.tar.gz\n`;
     const { stderr } = await refusal(machine, releases, { [sums]: { bytes } });
     expect(stderr).toStartWith(
@@ -132,7 +132,7 @@ describe("A release address", () => {
     ["http://modelrelay.invalid", "nothing answers there (curl ended with exit code 6)"],
   ])("that cannot be reached is told: %s", async (address, why) => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const { stderr } = await refusal(machine, releases, {}, ["--base-url", address]);
     expect(stderr).toEndWith(
       `install.sh: Cannot find the newest version at ${address}/latest.txt: ${why}\n` +
@@ -142,7 +142,7 @@ describe("A release address", () => {
 
   test.skipIf(lacksPart("busybox"))("that cannot be reached is told by a small wget as well", async () => {
     using machine = new Machine({ shell: "busybox", programs: [] });
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const { stderr } = await refusal(machine, releases, {}, ["--base-url", "http://127.0.0.1:9"]);
     expect(stderr).toContain("Cannot find the newest version at http://127.0.0.1:9/latest.txt");
     expect(stderr).toContain("check the address and the network, then try again\n");
@@ -150,7 +150,7 @@ describe("A release address", () => {
 
   test("that nobody gave is asked for", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const { stderr, code } = await machine.install(releases.script);
     expect({ stderr, code }).toEqual({
       stderr:
@@ -172,7 +172,7 @@ describe("A machine", () => {
     ["getconf", "echo 32", "on a 32-bit system"],
   ])("that is not supported is told (%s: %s)", async (name, script, why) => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     machine.fake(name, script);
     await using server = await serveReleases(releases.path);
     const before = machine.state();
@@ -189,7 +189,7 @@ describe("A machine", () => {
     ["tar", "there is no tar", "apt-get install tar"],
   ])("that lacks %s is told what to install", async (tool, why, what) => {
     using machine = new Machine({ without: [tool] });
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     const before = machine.state();
     const { stderr, code } = await machine.install(releases.script, [], server.env);
@@ -211,7 +211,7 @@ describe("A machine", () => {
   ];
   test.each(targets)("with %s gets the build for it", async (_, programs, target) => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     for (const [name, script] of Object.entries(programs)) machine.fake(name, script);
     await using server = await serveReleases(releases.path);
     const { stderr } = await machine.install(releases.script, [], server.env);
@@ -223,7 +223,7 @@ describe("A machine", () => {
 describe("A folder that may not be written", () => {
   test("is told, with what to do", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     mkdirSync(machine.bin, { recursive: true, mode: 0o755 });
     const before = machine.state();
@@ -241,7 +241,7 @@ describe("A folder that may not be written", () => {
 
   test("keeps what is installed there", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     await machine.install(releases.script, [], server.env);
     const before = machine.state();
@@ -253,7 +253,7 @@ describe("A folder that may not be written", () => {
 
   test("is told where a folder has the name of the executable", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     await using server = await serveReleases(releases.path);
     mkdirSync(machine.executable, { recursive: true });
     const before = machine.state();
@@ -264,7 +264,7 @@ describe("A folder that may not be written", () => {
 
   test("is asked for if the user has no home", async () => {
     using machine = new Machine();
-    using releases = new SmallReleases();
+    using releases = await SmallReleases.make();
     const command = [...asNobody(), "/bin/sh", releases.script, "--base-url", "http://127.0.0.1:9"];
     const { stderr, code } = await machine.run(command, { HOME: "" });
     expect(stderr).toContain(

@@ -43,8 +43,8 @@ async function userMachine(releases: SmallReleases) {
 
 describe("--service", () => {
   test("sets up a service with the arguments for it, of the user who is not root", async () => {
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
     await using user = await userMachine(releases);
     const words = ["--service", "worker", "--", "--models", "a b,*"];
     const { stdout, stderr, code } = await user.run(words);
@@ -53,8 +53,8 @@ describe("--service", () => {
   });
 
   test("has the one that is there run the new version, and leaves its arguments", async () => {
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
     await using user = await userMachine(releases);
     user.place("modelrelay.service");
     const { stdout, code } = await user.run(["--service=serve"]);
@@ -63,15 +63,15 @@ describe("--service", () => {
   });
 
   test("passes on that the service could not be set up", async () => {
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
     await using user = await userMachine(releases);
     expect((await user.run(["--service=serve"], { SERVICE_EXIT: "7" })).code).toBe(7);
   });
 });
 
 test("An upgrade says how each service that runs what was there comes to run the new one", async () => {
-  using releases = new SmallReleases();
+  using releases = await SmallReleases.make();
   await using user = await userMachine(releases);
   await user.run(["--version", FIRST]);
   user.place("modelrelay.service");
@@ -88,8 +88,8 @@ test("An upgrade says how each service that runs what was there comes to run the
 
 describe("Uninstalling", () => {
   test("removes the services that run what is removed, and no other", async () => {
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
     await using user = await userMachine(releases);
     await user.run([]);
     user.place("modelrelay.service", "/opt/bin/modelrelay");
@@ -102,8 +102,8 @@ describe("Uninstalling", () => {
   });
 
   test("with --purge has their data removed too", async () => {
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
     await using user = await userMachine(releases);
     await user.run([]);
     user.place("modelrelay.service");
@@ -112,8 +112,8 @@ describe("Uninstalling", () => {
   });
 
   test("removes nothing while a service cannot be removed", async () => {
-    using releases = new SmallReleases();
-    addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
+    using releases = await SmallReleases.make();
+    await addSmallRelease(releases.path, { version: "2.0.0", script: ECHO });
     await using user = await userMachine(releases);
     await user.run([]);
     user.place("modelrelay.service");

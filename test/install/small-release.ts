@@ -22,7 +22,10 @@ export interface SmallRelease {
  * Adds a release to the release address in `dir` and makes it the newest. Its executable is a shell script,
  * which costs a hundredth of the time where it does not matter what is installed.
  */
-export function addSmallRelease(dir: string, { version, target = TARGET, script }: SmallRelease): void {
+export async function addSmallRelease(
+  dir: string,
+  { version, target = TARGET, script }: SmallRelease,
+): Promise<void> {
   const path = archivePath(version, target);
   const name = `modelrelay-${version}-${target}`;
   const text = script ?? `echo "modelrelay ${version} (0123456789, ${target})"`;
@@ -31,7 +34,7 @@ export function addSmallRelease(dir: string, { version, target = TARGET, script 
     bytes: bytes(content),
     executable,
   });
-  const archive = tarGz(
+  const archive = await tarGz(
     [
       file("modelrelay", `#!/bin/sh\n${text}\n`, true),
       file("LICENSE", "MIT\n"),
@@ -55,12 +58,17 @@ export function addSmallRelease(dir: string, { version, target = TARGET, script 
 export class SmallReleases extends TempDir {
   readonly script = join(this.path, "install.sh");
 
-  constructor() {
+  private constructor() {
     super();
     // Other users install from it too.
     chmodSync(this.path, 0o755);
     copyFileSync(join(import.meta.dir, "../../install.sh"), this.script);
-    addSmallRelease(this.path, { version: FIRST });
-    addSmallRelease(this.path, { version: SECOND });
+  }
+
+  static async make(): Promise<SmallReleases> {
+    const releases = new SmallReleases();
+    await addSmallRelease(releases.path, { version: FIRST });
+    await addSmallRelease(releases.path, { version: SECOND });
+    return releases;
   }
 }

@@ -25,7 +25,7 @@ function mayMount(): boolean {
 }
 
 /** A release with something beside its executable. */
-function releaseWith(ballast: Uint8Array<ArrayBuffer>): Uint8Array {
+function releaseWith(ballast: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   const folder = archivePath(NEW).replace(/^.*\//, "").replace(".tar.gz", "");
   const script = new TextEncoder().encode(`#!/bin/sh\necho "modelrelay ${NEW} (x, y)"\n`);
   return tarGz(
@@ -48,7 +48,7 @@ describe.skipIf(!mayMount())("An update on a full disk", () => {
     ["that ends while it unpacks", new Uint8Array(8 * MIB)],
   ])("%s changes nothing, and goes through once there is room", async (_, ballast) => {
     using releases = new Releases();
-    releases.addArchive(NEW, releaseWith(ballast));
+    releases.addArchive(NEW, await releaseWith(ballast));
     await using server = await releases.serve();
     using installed = new Installed(old);
     const size = Bun.file(old).size + 4 * MIB;
@@ -69,7 +69,7 @@ describe.skipIf(!mayMount())("An update on a full disk", () => {
 
   test("that is mounted read-only says so", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serve();
     using installed = new Installed(old);
     using disk = mountDisk(installed.bin, "size=130m");

@@ -34,6 +34,9 @@ const file = (path: string, text: string) => ({
 const program = (script: string, path = `${FOLDER}/modelrelay`) =>
   tarGz([file(path, `#!/bin/sh\n${script}\n`)], 0);
 
+/** An archive of another content. */
+const CHANGED = await program("echo other");
+
 describe.skipIf(process.platform === "win32")(
   "An update that fails changes nothing, and says what to do:",
   () => {
@@ -75,7 +78,7 @@ describe.skipIf(process.platform === "win32")(
       ],
       [
         "an archive that somebody has changed",
-        { [ARCHIVE]: { bytes: program("echo other") } },
+        { [ARCHIVE]: { bytes: CHANGED } },
         [],
         /^error: Cannot trust <base>.* and SHA256SUMS says [0-9a-f]{64}\n/,
       ],
@@ -140,13 +143,13 @@ describe.skipIf(process.platform === "win32")(
     ];
     test.each(faults)("%s", async (_, given, args, says) => {
       using releases = new Releases();
-      releases.add({ version: NEW });
+      await releases.add({ version: NEW });
       const said = errorIn(await failed(releases, given, args));
       if (typeof says === "string") expect(said).toBe(says);
       else expect(said).toMatch(says);
     });
 
-    const archives: [title: string, archive: Uint8Array, says: RegExp][] = [
+    const archives: [title: string, archive: Uint8Array | Promise<Uint8Array>, says: RegExp][] = [
       [
         "an executable that ends with another code",
         program("echo 'no such instruction\u001b[31m' >&2; exit 3"),
@@ -189,13 +192,13 @@ describe.skipIf(process.platform === "win32")(
       ],
       [
         "an archive that was cut before its sum was taken",
-        program("true").slice(0, 100),
+        program("true").then((whole) => whole.slice(0, 100)),
         /^error: Cannot unpack modelrelay-.*: .+\n {2}→ The release itself is damaged/,
       ],
     ];
     test.each(archives)("%s", async (_, archive, says) => {
       using releases = new Releases();
-      releases.addArchive(NEW, archive);
+      releases.addArchive(NEW, await archive);
       expect(errorIn(await failed(releases))).toMatch(says);
     });
 
@@ -229,7 +232,7 @@ describe.skipIf(process.platform === "win32")(
 
     test("a folder where the version before is to be kept", async () => {
       using releases = new Releases();
-      releases.add({ version: NEW });
+      await releases.add({ version: NEW });
       const said = await failed(releases, {}, [], (installed) => mkdirSync(installed.previous));
       expect(errorIn(said)).toBe(
         'error: Cannot keep the present version as "<prefix>/bin/modelrelay.previous": a folder has that name\n' +
@@ -239,7 +242,7 @@ describe.skipIf(process.platform === "win32")(
 
     test("no right to write, told before anything is downloaded", async () => {
       using releases = new Releases();
-      releases.add({ version: NEW });
+      await releases.add({ version: NEW });
       await using server = await releases.serve();
       using installed = new Installed(old);
       for (const dir of [installed.path, installed.bin]) chmodSync(dir, isRoot ? 0o755 : 0o555);
@@ -310,7 +313,7 @@ describe.skipIf(process.platform === "win32")("An update that is interrupted", (
     ["SIGHUP", 143],
   ] as const)("by %s leaves nothing behind, and ends with its code", async (signal, expected) => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serveHalves();
     using installed = new Installed(old);
     const before = installed.state;
@@ -324,7 +327,7 @@ describe.skipIf(process.platform === "win32")("An update that is interrupted", (
 
   test("by a kill leaves the executable whole, and the next one clears up", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     using installed = new Installed(old);
     await using server = await releases.serveHalves();
     {
@@ -358,7 +361,7 @@ describe.skipIf(process.platform === "win32")("An update that is interrupted", (
 
   test("by another one lets that be: what is there is whole, and one of them says so", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serveHalves();
     using installed = new Installed(old);
     await using slow = installed.start(["update"], server.env);

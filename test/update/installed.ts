@@ -80,12 +80,12 @@ export class Releases extends TempDir {
   async addReal(version: string): Promise<void> {
     const bytes = new Uint8Array(readFileSync(await executable(version)));
     const name = basename(archivePath(version), ".tar.gz");
-    this.#add(version, [{ path: `${name}/modelrelay`, bytes, executable: true }]);
+    await this.#add(version, [{ path: `${name}/modelrelay`, bytes, executable: true }]);
   }
 
   /** Publishes a shell script that tells a version. */
-  add(release: SmallRelease): void {
-    addSmallRelease(this.path, release);
+  async add(release: SmallRelease): Promise<void> {
+    await addSmallRelease(this.path, release);
   }
 
   /** Publishes an archive of one's own, with its right sum. */
@@ -97,8 +97,8 @@ export class Releases extends TempDir {
     this.write("latest.txt", `${version}\n`);
   }
 
-  #add(version: string, entries: Parameters<typeof tarGz>[0]): void {
-    this.addArchive(version, tarGz(entries, 1_700_000_000));
+  async #add(version: string, entries: Parameters<typeof tarGz>[0]): Promise<void> {
+    this.addArchive(version, await tarGz(entries, 1_700_000_000));
   }
 
   /** Serves the files, and every archive in two halves: the second comes when the test says so. */

@@ -15,7 +15,7 @@ describe.skipIf(process.platform === "win32")("The download of an update", () =>
 
   test("is shown in one line of a terminal, which is gone at the end", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serveHalves();
     using installed = new Installed(old);
     await using update = startOnTerminal([installed.program, "update"], { env: server.env });
@@ -29,7 +29,7 @@ describe.skipIf(process.platform === "win32")("The download of an update", () =>
 
   test("is cut to a narrow terminal, and leaves it when interrupted from its keyboard", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serveHalves();
     using installed = new Installed(old);
     const before = installed.state;
@@ -44,7 +44,7 @@ describe.skipIf(process.platform === "win32")("The download of an update", () =>
 
   test("is told in a plain line where there is no terminal, or one that knows no controls", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serveHalves();
     server.go();
     using installed = new Installed(old);

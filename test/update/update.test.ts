@@ -71,7 +71,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test("asks for what install.sh asks for, in its order, and for nothing where this is the newest", async () => {
     using releases = new Releases();
-    releases.add({ version: OLD });
+    await releases.add({ version: OLD });
     await using server = await releases.serve();
     using installed = new Installed(old);
     const before = installed.state;
@@ -82,7 +82,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
       code: 0,
     });
     expect([server.asked.splice(0), installed.state]).toEqual([["latest.txt"], before]);
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     expect((await installed.run(["update"], server.env)).code).toBe(0);
     expect(server.asked).toEqual(["latest.txt", `v${NEW}/SHA256SUMS`, archivePath(NEW)]);
   });
@@ -136,8 +136,8 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test("--version installs any version, with or without its v; without it an older one is refused", async () => {
     using releases = new Releases();
-    releases.add({ version: NEWEST });
-    releases.add({ version: "0.9.0" });
+    await releases.add({ version: NEWEST });
+    await releases.add({ version: "0.9.0" });
     await using server = await releases.serve();
     using installed = new Installed(old);
     const before = installed.state;
@@ -158,7 +158,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test("follows a link, which stays a link", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serve();
     using installed = new Installed(old);
     const links = join(installed.path, "links");
@@ -174,7 +174,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test("works under another name, and keeps mode and owner", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serve();
     using installed = new Installed(old);
     installed.separate();
@@ -192,7 +192,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test("renews the manual, completions and licence where install.sh has put them", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serve();
     using installed = new Installed(old);
     const about = join(installed.path, "share/doc/modelrelay");
@@ -221,7 +221,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test.skipIf(process.platform !== "linux")("names what still runs the version before", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serve();
     using installed = new Installed(old);
     // Others on this machine may run the file under its first name.
@@ -242,7 +242,7 @@ describe.skipIf(process.platform === "win32")("update", () => {
 
   test.skipIf(!mayGiveCapabilities)("gives the new one the right to open low ports", async () => {
     using releases = new Releases();
-    releases.add({ version: NEW });
+    await releases.add({ version: NEW });
     await using server = await releases.serve();
     using installed = new Installed(old);
     installed.separate();
