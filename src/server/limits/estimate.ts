@@ -108,7 +108,11 @@ function* mediaSizes(body: Uint8Array<ArrayBuffer>): Generator<number> {
 /** Names under which the APIs take the longest answer, in tokens; a newer one goes before an older one. */
 const ANSWER_NAMES = ["max_completion_tokens", "max_output_tokens", "max_tokens"] as const;
 
-/** The tokens that a request asks for at most, all its answers together; `null` if it names none. @param body after parsing */
+/**
+ * The tokens that a request asks for at most, all its answers together; `null` if it names none.
+ *
+ * @param body after parsing
+ */
 export function longestAnswer(body: object): number | null {
   const fields = body as Record<string, unknown>;
   for (const name of ANSWER_NAMES) {

@@ -25,8 +25,9 @@ const COLUMNS = {
 } as const;
 
 export const COLUMN_NAMES = Object.keys(COLUMNS);
-export const NAMES = COLUMN_NAMES.join(", ");
-export const TYPED = Object.entries(COLUMNS)
+/** As SQL lists them. */
+export const COLUMN_LIST = COLUMN_NAMES.join(", ");
+export const TYPED_COLUMN_LIST = Object.entries(COLUMNS)
   .map(([name, type]) => `${name} ${type}`)
   .join(", ");
 

@@ -2,7 +2,14 @@ import type { Outcome } from "../request-record.ts";
 import type { RequestFilter, UsageGroup, UsageRow, UsageSum } from "../usage/usage-store.ts";
 import { integer, optionalInteger, optionalText, text, type Row } from "./columns.ts";
 import type { Context } from "./operation.ts";
-import { COLUMN_NAMES, NAMES, recordsOf, storable, storableValues, TYPED } from "./usage-columns.ts";
+import {
+  COLUMN_NAMES,
+  COLUMN_LIST,
+  recordsOf,
+  storable,
+  storableValues,
+  TYPED_COLUMN_LIST,
+} from "./usage-columns.ts";
 
 const DAY_MS = 86_400_000;
 /** Rows of one answer: taking them over costs the relay's thread 2 ms (2026-11). */
@@ -39,7 +46,7 @@ function rowOf(row: Row): UsageRow {
 function insertStatement(rows: number): string {
   const places = `(${COLUMN_NAMES.map(() => "?").join(",")})`;
   const all = Array<string>(rows).fill(places).join(",");
-  return `INSERT INTO usage (${NAMES}) VALUES ${all} ON CONFLICT (id) DO NOTHING`;
+  return `INSERT INTO usage (${COLUMN_LIST}) VALUES ${all} ON CONFLICT (id) DO NOTHING`;
 }
 
 /** @param valuesJson as `usageValues` gives them, one row behind the other, in one array */
@@ -52,7 +59,7 @@ export async function insertUsage({ sql, database }: Context, valuesJson: string
   }
   // One statement for batches of all sizes: the server keeps each that it has prepared.
   await sql.unsafe(
-    `INSERT INTO usage (${NAMES}) SELECT ${NAMES} FROM json_to_recordset($1::json) AS given (${TYPED}) ON CONFLICT (id) DO NOTHING`,
+    `INSERT INTO usage (${COLUMN_LIST}) SELECT ${COLUMN_LIST} FROM json_to_recordset($1::json) AS given (${TYPED_COLUMN_LIST}) ON CONFLICT (id) DO NOTHING`,
     [recordsOf(values)],
   );
 }
@@ -131,14 +138,14 @@ export async function recentRequests({ sql }: Context, filter: RequestFilter): P
   });
   const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
   const rows: Row[] = await sql.unsafe(
-    `SELECT ${NAMES} FROM usage ${where} ORDER BY at DESC, id DESC LIMIT $${values.push(Math.min(filter.limit, MAX_ROWS))}`,
+    `SELECT ${COLUMN_LIST} FROM usage ${where} ORDER BY at DESC, id DESC LIMIT $${values.push(Math.min(filter.limit, MAX_ROWS))}`,
     values,
   );
   return rows.map(rowOf);
 }
 
 export async function findRequest({ sql }: Context, id: string): Promise<UsageRow | undefined> {
-  const [row]: Row[] = await sql.unsafe(`SELECT ${NAMES} FROM usage WHERE id = $1`, [id]);
+  const [row]: Row[] = await sql.unsafe(`SELECT ${COLUMN_LIST} FROM usage WHERE id = $1`, [id]);
   return row && rowOf(row);
 }
 
