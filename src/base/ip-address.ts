@@ -34,6 +34,12 @@ export function hostPort(host: string, port: number): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
+/** Where a program on this machine reaches what listens on a host; `::`, `0.0.0.0` and none are every address. */
+export function localUrl(scheme: "http" | "https", host: string, port: number): string {
+  const isAny = host === "::" || host === "0.0.0.0" || host === "";
+  return `${scheme}://${hostPort(isAny ? "127.0.0.1" : host, port)}`;
+}
+
 /** Only for a text that is known to be IPv6. */
 function parseIpv6(text: string): Uint8Array {
   const [address = ""] = text.split("%");

@@ -1,4 +1,5 @@
 import { systemClock } from "../base/clock.ts";
+import { localUrl } from "../base/ip-address.ts";
 import { kernelClock } from "../doctor/clock-step.ts";
 import {
   examine,
@@ -20,7 +21,7 @@ import { fileWithSecrets, isSet, readEnd, type End, type EndSettings } from "./d
 import { EXIT } from "./failure.ts";
 import { settingsOf, type OptionTable, type Surroundings } from "./options.ts";
 import { namedRelay } from "./relay-call.ts";
-import { localUrl, readRelayFile, type RelayFile } from "./relay-file.ts";
+import { readRelayFile, type RelayFile } from "./relay-file.ts";
 import { relayDataDirOption } from "./shared-options.ts";
 import { checkServe, serveOptions, type ServeConfig } from "./serve-options.ts";
 import { directoryOf, tlsModeOf } from "./tls-options.ts";

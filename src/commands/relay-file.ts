@@ -1,7 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
-import { hostPort } from "../base/ip-address.ts";
 import { isAlive } from "../base/is-alive.ts";
 import type { Log } from "../base/log.ts";
 
@@ -38,12 +37,6 @@ export function writeRelayFile(dataDir: string, url: string, proofKey: string, l
       if (readRelayFile(dataDir)?.pid === process.pid) rmSync(path, { force: true });
     },
   };
-}
-
-/** Where a program on this machine reaches what listens on a host; `::` and `0.0.0.0` are every address. */
-export function localUrl(scheme: "http" | "https", host: string, port: number): string {
-  const reached = host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host;
-  return `${scheme}://${hostPort(reached, port)}`;
 }
 
 /** @returns `undefined` if no relay runs here, as far as the file says and its process lives */

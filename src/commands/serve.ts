@@ -1,5 +1,6 @@
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import { localUrl } from "../base/ip-address.ts";
 import type { Log } from "../base/log.ts";
 import { findServiceManager, waitsFor, type ServiceManager } from "../base/service-manager.ts";
 import type { RunningRelay } from "../server/index.ts";
@@ -9,7 +10,7 @@ import type { Identity } from "../tls/source.ts";
 import { createAdjustableLog, type AdjustableLog } from "./adjustable-log.ts";
 import { commandNode, type Command, type RunContext, type Terminal } from "./command.ts";
 import { limitsOf } from "./limit-options.ts";
-import { localUrl, writeRelayFile } from "./relay-file.ts";
+import { writeRelayFile } from "./relay-file.ts";
 import { showDrain } from "./progress.ts";
 import { checkServe, isPublic, serveOptions, type ServeConfig } from "./serve-options.ts";
 import { secretsOf, tellHow, type Secrets } from "./serve-secrets.ts";

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { localUrl } from "../base/ip-address.ts";
 import { CLOSE } from "../protocol/limits.ts";
 import type { Log } from "../base/log.ts";
 import { createAdmin } from "./admin/index.ts";
@@ -218,7 +219,7 @@ export function startRelay(
   return Object.assign(running, {
     host: listener.host,
     port: listener.port,
-    url: `http://${urlHost(listener.host)}:${listener.port}`,
+    url: localUrl("http", listener.host, listener.port),
   });
 }
 
@@ -259,7 +260,7 @@ export async function startTlsRelay(
     const running = runBehind(plain === undefined ? [door] : [door, plainDoor(plain)], app, clock);
     return Object.assign(running, {
       door,
-      plainUrl: plain && `http://${urlHost(plain.host)}:${plain.port}`,
+      plainUrl: plain && localUrl("http", plain.host, plain.port),
     });
   } catch (error) {
     await Promise.all([plain?.stop(), door?.stop()]);
@@ -283,9 +284,4 @@ function handlersOf(app: RelayApp): ListenerHandlers {
     socket: (ticket, socket) =>
       ticket instanceof SilenceTicket ? ticket.open(socket) : app.worker(ticket as WorkerTicket, socket),
   };
-}
-
-function urlHost(host: string): string {
-  if (host === "0.0.0.0" || host === "::" || host === "") return "127.0.0.1";
-  return host.includes(":") ? `[${host}]` : host;
 }

@@ -1,5 +1,6 @@
 import type { Server, ServerWebSocket } from "bun";
 import { messageOf, Problem } from "../base/errors.ts";
+import { hostPort } from "../base/ip-address.ts";
 import { V1_MAX_MESSAGE } from "../protocol/limits.ts";
 import { CIPHERS } from "../tls/ciphers.ts";
 import type { Identity } from "../tls/source.ts";
@@ -152,8 +153,8 @@ function open(
     });
   } catch (error) {
     const { why, action } = explain(error);
-    const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-    throw new Problem(`Cannot listen on ${host}:${address.port}: ${why}`, { action, cause: error });
+    const place = hostPort(address.host, address.port);
+    throw new Problem(`Cannot listen on ${place}: ${why}`, { action, cause: error });
   }
 }
 

@@ -1,4 +1,5 @@
 import { Problem } from "../../base/errors.ts";
+import { hostPort } from "../../base/ip-address.ts";
 
 /** What a proxy in front of a relay has to know. Everything but the names has a default. */
 export interface ProxyConfigOptions {
@@ -46,7 +47,7 @@ function word(text: string, what: string): string {
 
 function upstreamOf({ host, port }: { host: string; port: number }): string {
   const reached = host === "0.0.0.0" ? "127.0.0.1" : host === "::" || host === "" ? "::1" : host;
-  return word(reached.includes(":") ? `[${reached}]:${port}` : `${reached}:${port}`, "the relay's address");
+  return word(hostPort(reached, port), "the relay's address");
 }
 
 /** @throws {Problem} if a value cannot stand in a configuration */
