@@ -483,9 +483,9 @@ try_executable() {
   case $code-$said in "0-modelrelay $version ("*) return ;; esac
   case $code-$target in
     126-*) advice="Is $bin on a disk that is mounted with noexec? Then choose another --prefix" ;;
-    132-*) advice="The processor lacks instructions that it needs; tell us what /proc/cpuinfo says" ;;
+    132-*) advice="The processor lacks instructions that it needs; tell whoever made the release what /proc/cpuinfo says" ;;
     *-musl) advice="On Alpine it needs a package: apk add libstdc++" ;;
-    *) advice="Is this system too old for it? Tell us what it says, and: uname -a, ldd --version" ;;
+    *) advice="Is this system too old for it? Tell whoever made the release what it says, and: uname -a, ldd --version" ;;
   esac
   # A loader names every symbol that it misses.
   said=$(printf '%s\n' "$said" | sed -n '2s/^/  /; 1,2p')

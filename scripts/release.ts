@@ -53,8 +53,8 @@ import { hostPlatform, type Target, TARGETS } from "./targets.ts";
 //                                          parents first; uninstalling removes those that are then empty
 //
 // --target NAME makes the archive of one platform, --base-url URL writes the release address into
-// install.sh and the executables, --executable FILE packs that instead of building, and --unpacked DIR makes the one folder of
-// an archive there instead of a release: install.sh asks for it in a checkout.
+// install.sh and the executables, --executable FILE packs that instead of building, and --unpacked DIR makes
+// the one folder of an archive there instead of a release: install.sh asks for it in a checkout.
 
 // For the times in a zip.
 process.env["TZ"] = "UTC";

@@ -76,7 +76,7 @@ describe("An archive", () => {
     expect(stderr).toBe(
       `install.sh: Cannot run modelrelay 2.0.0 for ${TARGET} here: exit code 127\n` +
         "  GLIBC_9.9 not found\n  symbol 1 not found\n" +
-        "  Is this system too old for it? Tell us what it says, and: uname -a, ldd --version\n",
+        "  Is this system too old for it? Tell whoever made the release what it says, and: uname -a, ldd --version\n",
     );
   });
 
