@@ -28,7 +28,9 @@ export function reportFailure(thrown: unknown, write: (text: string) => void, wi
   const stack = withStack && thrown instanceof Error && thrown.stack !== undefined ? `${thrown.stack}\n` : "";
   const more = withStack ? "" : "; LOG_LEVEL=debug shows where it arose";
   write(
-    `error: ${messageOf(thrown)}\n  → This is a bug in modelrelay: please report it with the command that led here${more}\n${stack}`,
+    plain(
+      `error: ${messageOf(thrown)}\n  → This is a bug in modelrelay: please report it with the command that led here${more}\n${stack}`,
+    ),
   );
   return EXIT.bug;
 }

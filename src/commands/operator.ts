@@ -84,7 +84,7 @@ function overHttp(relay: RelayAddress, token: string): Operator {
           });
         },
       );
-      if (status >= 200 && status < 300) return (text === "" ? undefined : JSON.parse(text)) as T;
+      if (status >= 200 && status < 300) return (text === "" ? undefined : parsed(relay.url, text)) as T;
       throw refusedByRelay(relay.url, status, text);
     },
     async [Symbol.asyncDispose]() {},
@@ -94,7 +94,8 @@ function overHttp(relay: RelayAddress, token: string): Operator {
 export function refusedByRelay(url: string, status: number, text: string): Problem {
   let message = `status ${status}`;
   try {
-    ({ message } = (JSON.parse(text) as { error: { message: string } }).error);
+    const { error } = JSON.parse(text) as { error: { message: unknown } };
+    if (typeof error.message === "string") message = error.message;
   } catch {
     // What is there is no relay, and its own words help nobody.
   }
@@ -103,6 +104,17 @@ export function refusedByRelay(url: string, status: number, text: string): Probl
       action: "Give the relay's own with --admin-token-file; it is in its data directory",
     });
   return new Problem(`The relay at ${url} refused: ${message}`);
+}
+
+function parsed(url: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Problem(`Cannot ask the relay at ${url}: what answers there is no modelrelay`, {
+      action: "Name the relay's address with --relay-url, with its port",
+      cause,
+    });
+  }
 }
 
 async function onDatabase({ dataDir, databaseUrl }: Config<typeof operatorOptions>): Promise<Operator> {

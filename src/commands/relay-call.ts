@@ -1,3 +1,4 @@
+import { formatBytes } from "../base/bytes.ts";
 import { Problem } from "../base/errors.ts";
 import { describeNetworkError } from "../base/network-error.ts";
 import { LocalProof, newChallenge } from "../server/local-proof.ts";
@@ -30,6 +31,8 @@ export interface RelayReply {
 
 const TIMEOUT_MS = 30_000;
 const LOOK_TIMEOUT_MS = 3_000;
+/** Of an answer: several times the longest report. */
+const MAX_ANSWER = 64 * 1024 * 1024;
 
 /** The runtime takes `false`, which its types do not know. */
 const DIRECT = { proxy: false as unknown as string };
@@ -67,10 +70,22 @@ export async function callRelay(
         ? isHere && HERE
         : { ...DIRECT, ...(dial.tls !== undefined && { tls: dial.tls }) }),
     });
-    return { status: response.status, text: await response.text(), headers: response.headers };
+    return { status: response.status, text: await textOf(response), headers: response.headers };
   } catch (cause) {
     throw new RelayUnreachable(`Cannot reach the relay at ${url}: ${describeNetworkError(cause)}`, { cause });
   }
+}
+
+/** @throws if it is longer than any answer of a relay: what answers may be anything, and may go on for ever */
+async function textOf({ body }: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body ?? []) {
+    length += chunk.length;
+    if (length > MAX_ANSWER) throw new Error(`its answer is longer than ${formatBytes(MAX_ANSWER)}`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** The members of an answer in JSON; none if it is no object. */

@@ -27,7 +27,7 @@ function bodyText(name: string, { encoding, body, bytes, truncated }: BodyView):
   return `${name} (${facts.join(", ")})\n${text}${text === "" || text.endsWith("\n") ? "" : "\n"}`;
 }
 
-/** Control characters of foreign text must not reach a terminal. */
+/** Control characters of foreign text must not reach a terminal, nor what turns the order of letters around. */
 export function plain(text: string): string {
-  return text.replaceAll("\r\n", "\n").replaceAll(/[^\P{Cc}\t\n]/gu, "?");
+  return text.replaceAll("\r\n", "\n").replaceAll(/[^\P{Cc}\t\n]|[\u202a-\u202e\u2066-\u2069]/gu, "?");
 }

@@ -2,7 +2,8 @@ import { formatBytes } from "../base/bytes.ts";
 import { formatSeconds } from "../base/duration.ts";
 import { oneLine } from "../base/one-line.ts";
 import { cutText, fittedTable, wrapText, type Column } from "./fitted-table.ts";
-import type { CertificateView, ModelView, RatesView, StatusView, WorkerView } from "./status-view.ts";
+import type { CertificateView, WorkerView } from "./status-answers.ts";
+import type { ModelView, RatesView, StatusView } from "./status-view.ts";
 import { timeText } from "./table-text.ts";
 
 /** A line, and what it is besides its words; nothing is told by that alone. */

@@ -1,36 +1,16 @@
 import { messageOf, Problem } from "../base/errors.ts";
 import type { MinuteSum, MinuteView } from "../server/admin/last-minute.ts";
 import { refusedByRelay } from "./operator.ts";
-import { callRelay, objectIn, type RelayAddress } from "./relay-call.ts";
-
-/** One worker, as `GET /health` and `GET /admin/workers` have it. */
-export interface WorkerView {
-  id: string;
-  name: string;
-  provider: string;
-  models: string[];
-  in_flight: number;
-  /** Requests at its backend that are not this relay's count as well. */
-  load: number;
-  max_concurrent: number;
-  is_draining: boolean;
-  is_resting: boolean;
-  is_suspended: boolean;
-  /** Only where the admin token is shown. */
-  address?: string | null;
-  connected_secs?: number | null;
-}
-
-export interface CertificateView {
-  subject: string;
-  names: string[];
-  issuer: string | null;
-  not_after: string | null;
-  ordering: boolean;
-  renew_at: string | null;
-  next_try_at: string | null;
-  last_error: { message: string; action?: string } | null;
-}
+import { callRelay, type RelayAddress } from "./relay-call.ts";
+import {
+  healthAnswer,
+  readAnswer,
+  readinessAnswer,
+  statsAnswer,
+  workersAnswer,
+  type CertificateView,
+  type WorkerView,
+} from "./status-answers.ts";
 
 /** Of the last minute, or since the start of a relay that is younger. */
 export interface RatesView {
@@ -97,17 +77,9 @@ export async function lookAtRelay(looking: Looking, wallMs: number): Promise<Sta
     callRelay(relay, "/health", { timeoutMs }),
     callRelay(relay, "/readyz", { timeoutMs }),
   ]);
-  const told = objectIn(health);
-  if (typeof told["version"] !== "string" || !Array.isArray(told["workers"])) {
-    throw new Problem(`Cannot tell how the relay at ${relay.url} is: what answers there is no modelrelay`, {
-      action: "Name the relay's address with --url, with its port",
-    });
-  }
-  const facts = told as unknown as Omit<StatusView, "certificates"> & { certificates?: CertificateView[] };
-  const { ready, reasons, warnings } = objectIn(readiness) as unknown as Pick<
-    StatusView,
-    "ready" | "reasons" | "warnings"
-  >;
+  const facts = readAnswer(healthAnswer, health);
+  const state = readAnswer(readinessAnswer, readiness);
+  if (facts === undefined || state === undefined) throw notOurs(relay);
   const more = await askMore(looking);
   const workers = more.workers ?? facts.workers;
   return {
@@ -115,9 +87,7 @@ export async function lookAtRelay(looking: Looking, wallMs: number): Promise<Sta
     relay: relay.url,
     version: facts.version,
     uptime_secs: facts.uptime_secs,
-    ready,
-    reasons,
-    warnings,
+    ...state,
     requests_in_flight: facts.requests_in_flight,
     queue_depth: facts.queue_depth,
     queued_by_priority: facts.queued_by_priority,
@@ -125,7 +95,7 @@ export async function lookAtRelay(looking: Looking, wallMs: number): Promise<Sta
     rates: more.minute === undefined ? null : ratesOf(more.minute, more.minute.secs),
     workers: workers.toSorted((a, b) => compare(a.name, b.name) || compare(a.id, b.id)),
     models: modelsOf(workers, more.minute),
-    certificates: facts.certificates ?? [],
+    certificates: facts.certificates,
     notes: more.notes,
     token_accepted: more.tokenAccepted,
   };
@@ -151,7 +121,10 @@ async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<M
     const { message, action = "" } = refusedByRelay(relay.url, refused.status, refused.text);
     throw new TokenRefused(message, { action });
   }
-  const { last_minute: minute } = objectIn(stats) as { last_minute?: MinuteView };
+  const list = workers.status === 200 ? readAnswer(workersAnswer, workers) : undefined;
+  const sums = stats.status === 200 ? readAnswer(statsAnswer, stats) : undefined;
+  if (refused === undefined && (list === undefined || sums === undefined)) throw notOurs(relay);
+  const minute = sums?.last_minute;
   const notes =
     refused !== undefined
       ? [`no rates: ${messageOf(refusedByRelay(relay.url, refused.status, refused.text))}`]
@@ -159,9 +132,7 @@ async function askMore({ relay, token, isGiven, timeoutMs }: Looking): Promise<M
         ? ["no rates: the relay is of a version that does not tell them"]
         : [];
   return {
-    ...(workers.status === 200 && {
-      workers: (objectIn(workers) as unknown as { workers: WorkerView[] }).workers,
-    }),
+    ...(list !== undefined && { workers: list.workers }),
     ...(minute !== undefined && { minute }),
     notes,
     tokenAccepted: refused?.status !== 401,
@@ -191,4 +162,10 @@ function modelsOf(workers: readonly WorkerView[], minute: MinuteView | undefined
     workers: counts.get(name) ?? 0,
     rates: minute === undefined ? null : ratesOf(asked.get(name) ?? NONE, minute.secs),
   }));
+}
+
+function notOurs({ url }: RelayAddress): Problem {
+  return new Problem(`Cannot tell how the relay at ${url} is: what answers there is no modelrelay`, {
+    action: "Name the relay's address with --url, with its port",
+  });
 }

@@ -1,4 +1,5 @@
-import type { CertificateView, StatusView, WorkerView } from "../../src/commands/status-view.ts";
+import type { CertificateView, WorkerView } from "../../src/commands/status-answers.ts";
+import type { StatusView } from "../../src/commands/status-view.ts";
 
 export function worker(name: string, more: Partial<WorkerView> = {}): WorkerView {
   return {
