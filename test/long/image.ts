@@ -13,7 +13,6 @@ import { join } from "node:path";
 import { formatBytes } from "../../src/base/bytes.ts";
 
 const ROOT = join(import.meta.dir, "../..");
-const MIRROR = "http://deb.debian.org/debian";
 const BUN_IMAGE = /FROM \S+ (docker\.io\/oven\/bun\S+)/.exec(
   await Bun.file(join(ROOT, "Dockerfile")).text(),
 )?.[1];
@@ -43,7 +42,7 @@ async function commit(dir: string, image: string, config: string[]): Promise<voi
 /** Debian's smallest set, with the Bun of this run. */
 async function makeBunImage(work: string, image: string): Promise<void> {
   const dir = join(work, "bun");
-  await $`debootstrap --variant=minbase bookworm ${dir} ${MIRROR}`.quiet();
+  await $`debootstrap --variant=minbase bookworm ${dir}`.quiet();
   await $`cp --dereference ${process.execPath} ${dir}/usr/local/bin/bun`;
   // Where this machine reaches the package registry through an authority of its own.
   await $`mkdir -p ${dir}/etc/ssl && cp /etc/ssl/certs/ca-certificates.crt ${dir}/etc/ssl/registry.crt`;
@@ -54,7 +53,7 @@ async function makeBunImage(work: string, image: string): Promise<void> {
 async function makeBaseImage(work: string): Promise<void> {
   const [debs, dir] = [join(work, "debs"), join(work, "base")];
   const include = `--include=${PACKAGES.join(",")}`;
-  await $`debootstrap --variant=minbase --download-only ${include} trixie ${debs} ${MIRROR}`.quiet();
+  await $`debootstrap --variant=minbase --download-only ${include} trixie ${debs}`.quiet();
   await $`mkdir -p ${dir}`;
   for (const name of PACKAGES) {
     const [file = ""] = [...new Bun.Glob(`var/cache/apt/archives/${name}_*.deb`).scanSync(debs)];
