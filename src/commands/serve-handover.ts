@@ -91,8 +91,7 @@ export class Handover {
       this.#heritage = undefined;
       relay.stay();
       if (!this.#stopping.signal.aborted) stays();
-      const action = thrown instanceof Problem ? thrown.action : undefined;
-      log.error(action === undefined ? messageOf(thrown) : `${messageOf(thrown)} → ${action}`);
+      log.error(withAction(thrown));
       return undefined;
     }
   }
@@ -150,6 +149,7 @@ export class Handover {
       try {
         return this.#hasTakenOver(await this.#start(relay));
       } catch (thrown) {
+        // What it says of going on as if nothing had happened is not so here.
         log.error(messageOf(thrown));
       }
       try {
@@ -167,4 +167,9 @@ export class Handover {
     await Promise.race([awaited, stopped.promise]);
     signal.throwIfAborted();
   }
+}
+
+function withAction(thrown: unknown): string {
+  const action = thrown instanceof Problem ? thrown.action : undefined;
+  return action === undefined ? messageOf(thrown) : `${messageOf(thrown)} → ${action}`;
 }
