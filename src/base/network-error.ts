@@ -18,6 +18,8 @@ const MEANING: Record<string, string> = {
   InvalidHTTPResponse: "it does not answer in HTTP",
   InvalidContentLength: "it does not answer in HTTP",
   ResponseHeadersTooLarge: "the header of its answer is too large",
+  UnsupportedRedirectProtocol: "it leads to an address that is none of HTTP",
+  TooManyRedirects: "it leads from one address to the next without an end",
   UnrequestedUpgrade: "it speaks another protocol on this address",
   ZlibError: "its answer cannot be decompressed",
   BrotliDecompressionError: "its answer cannot be decompressed",

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -19,11 +20,12 @@ function filesBelow(folder: string): string[] {
   return readdirSync(folder).flatMap((name) => filesBelow(join(folder, name)));
 }
 
-/** Makes a folder and its parents. @returns those that were not there, the outermost first */
+/** Makes a folder and its parents, which everybody may enter, whatever umask there is. @returns those that were not there, the outermost first */
 function makeFolder(path: string): string[] {
   if (existsSync(path)) return [];
   const made = makeFolder(dirname(path));
   mkdirSync(path);
+  chmodSync(path, 0o755);
   return [...made, path];
 }
 
@@ -54,6 +56,7 @@ export function placeOtherFiles(unpacked: string, executable: string): string | 
     const made: string[] = [];
     for (const [from, to] of moves) {
       made.push(...makeFolder(dirname(to)));
+      chmodSync(from, 0o644);
       renameSync(from, to);
     }
     // Uninstalling removes what installing has made.

@@ -2,6 +2,7 @@ import { createWriteStream, mkdirSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { errorCode } from "../base/errors.ts";
 
 /** Several times what a release has; what is more is no release. */
 export const MAX_UNPACKED = 1024 * 1024 * 1024;
@@ -11,9 +12,15 @@ export class UnpackError extends Error {
   override readonly name = "UnpackError";
 }
 
+/** What the system says of a name that is too long, or that is there already, perhaps as something else. */
+const NAMES = new Set(["ENAMETOOLONG", "EEXIST", "ENOTDIR", "EISDIR"]);
+
 /** What tar-stream and yauzl say of an archive has no code; what the system and the decompression say has one. */
 export function asRefusal(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof UnpackError || "code" in error) return error;
+  if (!(error instanceof Error) || error instanceof UnpackError) return error;
+  if (NAMES.has(errorCode(error) ?? ""))
+    return new UnpackError("a name in it is too long, or there twice", { cause: error });
+  if ("code" in error) return error;
   return new UnpackError("it is damaged", { cause: error });
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
@@ -69,7 +69,8 @@ async function unpack(
     else await unpackTar(archive, folder);
     const unpacked = join(folder, name.replace(/\.(tar\.gz|zip)$/, ""));
     const fresh = join(unpacked, isZip ? "modelrelay.exe" : "modelrelay");
-    if (!existsSync(fresh)) throw new UnpackError("it holds no executable");
+    if (statSync(fresh, { throwIfNoEntry: false })?.isFile() !== true)
+      throw new UnpackError("it holds no executable");
     rmSync(archive);
     return { unpacked, fresh };
   } catch (cause) {

@@ -163,6 +163,19 @@ describe("An archive", () => {
     },
   );
 
+  test.each(["tar.gz", "zip"] as const)("as %s with names that cannot be had is refused", async (kind) => {
+    const wrong = [
+      // What makes zips here takes each name once.
+      ...(kind === "zip" ? [] : [[entry("top/a", "x"), entry("top/a", "y")]]),
+      [entry("top", "x"), entry("top/a", "y")],
+      [entry(`top/${"n".repeat(256)}`, "x")],
+    ];
+    for (const entries of wrong) {
+      const archive = kind === "zip" ? zip(entries, 0) : await tarGz(entries, 0);
+      expect(await refusal(archive, kind)).toBe("UnpackError: a name in it is too long, or there twice");
+    }
+  });
+
   /** A ZIP archive of one file, whose entry in the list at its end is changed. */
   function changedEntry(change: (listed: Buffer) => void): Buffer {
     const archive = Buffer.from(zip([entry("a", "x")], 0));
