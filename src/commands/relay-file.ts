@@ -14,6 +14,8 @@ export interface RelayFile {
 }
 
 const NAME = "relay.json";
+/** Several times what a relay writes. */
+const MAX_LENGTH = 64 * 1024;
 
 /**
  * Tells commands where this relay is, until `remove` is called. Only the user of the process can read it.
@@ -57,8 +59,11 @@ export function readRelayFile(dataDir: string): RelayFile | undefined {
  * sent to where it says. Windows has no such owners; there the user's own directory protects it.
  */
 function isOfRelay(path: string, dataDir: string): boolean {
+  const file = statSync(path);
+  // Reading a pipe would wait for whoever writes to it.
+  if (!file.isFile() || file.size > MAX_LENGTH) return false;
   if (process.platform === "win32") return true;
-  const { uid, mode } = statSync(path);
+  const { uid, mode } = file;
   const trusted = [0, process.getuid?.(), statSync(dataDir).uid];
   return trusted.includes(uid) && (mode & 0o002) === 0;
 }
