@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { isCompiled } from "../base/build-info.ts";
 import { Problem, UsageError } from "../base/errors.ts";
 import {
@@ -21,6 +21,7 @@ import { defineOptions, type Config } from "./options.ts";
 import {
   isHidden,
   refuseControls,
+  refuseForeignFolder,
   serviceSettings,
   workerNameAmong,
   type ServiceSettings,
@@ -86,6 +87,10 @@ function executableOf({ executable, print }: InstallConfig, scope: Scope): strin
     });
   }
   return file;
+}
+
+function isFolder(place: string): boolean {
+  return statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function specOf(config: InstallConfig, settings: ServiceSettings, id: ServiceId): ServiceSpec {
@@ -168,6 +173,8 @@ async function runInstall(
     return 0;
   }
 
+  if (scope === "system" && settings.dataDir !== undefined && isFolder(settings.dataDir))
+    refuseForeignFolder(settings.dataDir, machine.list(settings.dataDir));
   if (!config.replace) refuseSecond(supervisor, machine, id);
   const { pid: before } = await supervisor.state(id);
   // The ports of one that runs are its own.

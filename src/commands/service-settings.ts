@@ -1,4 +1,4 @@
-import { isAbsolute } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { UsageError } from "../base/errors.ts";
 import type { Scope, ServiceKind, ServiceSecret } from "../service/index.ts";
 import { readArguments } from "./arguments.ts";
@@ -88,6 +88,24 @@ function dataDirOf({ config, origins }: Reading<typeof serveOptions>, scope: Sco
   if (isHidden(config.dataDir, scope)) throw hiddenPlace(config.dataDir, origins.dataDir);
   refuseControls(config.dataDir, origins.dataDir);
   return config.dataDir;
+}
+
+/** What tells that a directory is that of a relay. */
+const OF_RELAY = ["modelrelay.db", "admin-token", "worker-secret", "relay.json"];
+
+/**
+ * What a service of the system has for its data, nobody else can read any more, and `--purge` removes it.
+ *
+ * @throws {UsageError} if others have something there
+ */
+export function refuseForeignFolder(dataDir: string, names: readonly string[]): void {
+  // A file system has that one of itself.
+  const others = names.filter((name) => name !== "lost+found");
+  if (others.length === 0 || others.some((name) => OF_RELAY.includes(name))) return;
+  throw new UsageError(
+    `Cannot give the service ${shown(dataDir)} for its data: there are files in it that are no relay's`,
+    { action: `Name a directory of its own, such as ${shown(join(dataDir, "modelrelay"))}` },
+  );
 }
 
 /** @throws {UsageError} for what would begin a line of its own in the definition of a service, or has no place in one */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { serviceSettings } from "../../src/commands/service-settings.ts";
+import { refuseForeignFolder, serviceSettings } from "../../src/commands/service-settings.ts";
 import type { Scope, ServiceKind } from "../../src/service/index.ts";
 import { mistake, surroundings, TempDir, type Env } from "../commands/reading.ts";
 
@@ -84,6 +84,16 @@ describe("The flags of a service", () => {
         `Cannot use "/srv/x\\nExecStartPre=/bin/y" (flag ${flag}) for a service: it has a control character in it`,
       );
     }
+  });
+
+  test("cannot give the service a directory that others have something in", () => {
+    const refused = mistake(() => refuseForeignFolder("/srv", ["www", "ftp"]));
+    expect(refused).toEqual({
+      message: 'Cannot give the service "/srv" for its data: there are files in it that are no relay\'s',
+      action: 'Name a directory of its own, such as "/srv/modelrelay"',
+    });
+    for (const names of [[], ["lost+found"], ["admin-token", "notes"], ["modelrelay.db"]])
+      expect(() => refuseForeignFolder("/srv/relay", names)).not.toThrow();
   });
 
   test("cannot name places that a service of the system does not see", () => {

@@ -275,6 +275,8 @@ describe.skipIf(cannotBoot)("On a machine that systemd runs", () => {
       'error: Cannot use "/home/relay" (flag --data-dir) for a service of the system: it sees nothing there\n',
     );
     expect(hidden.code).toBe(2);
+    const foreign = await service(...install, "/etc");
+    expect([foreign.code, await debian.sh("stat -c '%a %U' /etc")]).toEqual([2, "755 root"]);
     expect((await service(...install, "/srv/relay data")).code).toBe(0);
     expect(await debian.sh("stat -c '%a %U' '/srv/relay data' '/srv/relay data/modelrelay.db'")).toBe(
       "700 modelrelay\n600 modelrelay",
