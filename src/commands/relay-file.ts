@@ -31,6 +31,7 @@ export function writeRelayFile(dataDir: string, url: string, proofKey: string, l
     writeFileSync(unfinished, `${JSON.stringify(content)}\n`, { mode: 0o600, flag: "wx" });
     renameSync(unfinished, path);
   } catch (error) {
+    rmSync(unfinished, { force: true });
     log.warn("Commands on this machine cannot find the relay", { file: path, reason: messageOf(error) });
   }
   return {

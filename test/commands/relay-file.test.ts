@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { silentLog } from "../../src/base/log.ts";
 import { readRelayFile, writeRelayFile } from "../../src/commands/relay-file.ts";
@@ -16,6 +16,13 @@ describe.skipIf(process.platform === "win32")("The file that says where a relay 
     expect(readRelayFile(dir.path)).toEqual({ url: URL, pid: process.pid, proofKey: KEY });
     file.remove();
     expect(readRelayFile(dir.path)).toBeUndefined();
+  });
+
+  test("leaves nothing behind where it cannot be written", () => {
+    using dir = new TempDir();
+    mkdirSync(join(dir.path, "relay.json"));
+    writeRelayFile(dir.path, URL, KEY, silentLog);
+    expect(readdirSync(dir.path)).toEqual(["relay.json"]);
   });
 
   test("is not believed where everybody could have written it", () => {
