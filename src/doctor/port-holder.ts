@@ -2,7 +2,11 @@ import { readdirSync, readlinkSync } from "node:fs";
 import { isIP } from "node:net";
 import { basename, join } from "node:path";
 import { hostPort } from "../base/ip-address.ts";
+import { oneLine } from "../base/one-line.ts";
 import { systemText, type Machine } from "./context.ts";
+
+/** Of the name of a program. */
+const MAX_NAME = 40;
 
 /** A program that has a port. */
 export interface Holder {
@@ -79,8 +83,9 @@ function processesWith(machine: Machine, inodes: ReadonlySet<string>): Holder[] 
 
 function describe(machine: Machine, pid: number): Holder {
   const program = programOf(machine, pid);
-  const name = systemText(machine, `proc/${pid}/comm`)?.trim();
-  return { pid, name: name || basename(program ?? "") || "a program", program };
+  // A program chooses both of its names.
+  const name = oneLine(systemText(machine, `proc/${pid}/comm`)?.trim() ?? "", MAX_NAME);
+  return { pid, name: name || oneLine(basename(program ?? ""), MAX_NAME) || "a program", program };
 }
 
 /** Path of a process's executable; one that was replaced since has ` (deleted)` behind it. */
@@ -107,7 +112,7 @@ function linkAt(path: string): string | undefined {
 
 /** `nginx (process 812, /usr/sbin/nginx)`. */
 export function holderText({ pid, name, program }: Holder): string {
-  return `${name} (process ${pid}${program === undefined ? "" : `, ${program}`})`;
+  return `${name} (process ${pid}${program === undefined ? "" : `, ${oneLine(program)}`})`;
 }
 
 /** The command that tells who has a port, where this program cannot. */

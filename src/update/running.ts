@@ -10,7 +10,8 @@ export interface Running {
 /** Which service a control group of systemd belongs to, by the names that `modelrelay service` gives its units. */
 export function serviceOf(group: string): string | undefined {
   const unit = /\/([^/\n]+)\.service$/m.exec(group)?.[1] ?? "";
-  const [, worker] = /^modelrelay(?:-worker@(.+))?$/.exec(unit) ?? [undefined];
+  // Whoever made the group has chosen its name, which is shown as part of a command.
+  const [, worker] = /^modelrelay(?:-worker@([A-Za-z0-9][\w.-]*))?$/.exec(unit) ?? [undefined];
   if (worker === undefined && unit !== "modelrelay") return undefined;
   const isOfUser = /\/user@\d+\.service\//.test(group);
   return `${worker === undefined ? "serve" : `worker ${worker}`}${isOfUser ? " --user" : ""}`;

@@ -31,6 +31,14 @@ async function freePort(hostname = "127.0.0.1"): Promise<number> {
   return port!;
 }
 
+/** What the kernel lists of a port that listens, and the number of its socket. */
+async function entryOf(port: number): Promise<{ line: string; inode: string | undefined }> {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`;
+  const lines = (await Bun.file("/proc/net/tcp").text()).split("\n");
+  const line = lines.find((text) => text.includes(local)) ?? "";
+  return { line, inode: line.trim().split(/\s+/)[9] };
+}
+
 describe("A port", () => {
   test("that nobody has is free, and is so afterwards as well", async () => {
     const port = await freePort();
@@ -133,15 +141,27 @@ describe("A port", () => {
     },
   );
 
+  test.if(onLinux)(
+    "is told in one line that moves no terminal, whatever the program calls itself",
+    async () => {
+      using held = listener();
+      const port = held.port!;
+      const { line, inode } = await entryOf(port);
+      using files = new SystemFiles({
+        "proc/net/tcp": `  sl  local_address\n${line}\n`,
+        "proc/41/comm": "x\u001b[2J\n  → run this\n",
+      });
+      await Bun.$`mkdir ${files.path}/proc/41/fd && ln -s socket:[${inode}] ${files.path}/proc/41/fd/9`.quiet();
+      const outcome = await checkPort(machine({ root: files.path }), wanted(port), undefined);
+      expect(outcome.details).toBe("held by x?[2J?  → run this (process 41)");
+      expect(outcome.action).toStartWith("Stop x?[2J?  → run this, or ");
+    },
+  );
+
   test.if(onLinux)("that a program called modelrelay has belongs to another data directory", async () => {
     using held = listener();
     const port = held.port!;
-    const [line = ""] = (await Bun.file("/proc/net/tcp").text())
-      .split("\n")
-      .filter((text) =>
-        text.includes(`:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`),
-      );
-    const inode = line.trim().split(/\s+/)[9];
+    const { line, inode } = await entryOf(port);
     using files = new SystemFiles({
       "proc/net/tcp": `  sl  local_address\n${line}\n`,
       "proc/41/comm": "modelrelay\n",

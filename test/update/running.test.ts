@@ -17,6 +17,9 @@ describe("What runs an older version", () => {
     ["0::/system.slice/runner.service\n", undefined],
     ["0::/system.slice/modelrelay-other.service\n", undefined],
     ["0::/\n", undefined],
+    // Users name groups of their own as they like.
+    ["0::/user.slice/modelrelay-worker@\u001b[2J.service\n", undefined],
+    ["0::/user.slice/modelrelay-worker@a; reboot.service\n", undefined],
   ];
   test.each(groups)("in the control group %p is named as service restart takes it", (group, service) => {
     expect(serviceOf(group)).toBe(service);
