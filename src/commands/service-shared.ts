@@ -1,4 +1,5 @@
 import { Problem, UsageError } from "../base/errors.ts";
+import { oneLine } from "../base/one-line.ts";
 import {
   serviceTitle,
   supervisorOf,
@@ -138,6 +139,9 @@ export async function requireRights(supervisor: Supervisor, scope: Scope, what: 
     throw new Problem(`Cannot ${what}: ${obstacle.why}`, { action: obstacle.action });
 }
 
+/** Of a line of a log. */
+const MAX_LINE = 2_000;
+
 /** The last lines that a service wrote since its last start; none where they cannot be read. */
 export async function lastLines(
   { machine, supervisor }: { machine: Machine; supervisor: Supervisor },
@@ -148,11 +152,13 @@ export async function lastLines(
   return stdout
     .trimEnd()
     .split("\n")
-    .filter((line) => line !== "");
+    .filter((line) => line !== "")
+    .map((line) => oneLine(line, MAX_LINE));
 }
 
 /** What a service does, in a few words. */
-export function stateText({ state, status }: ServiceState): string {
+export function stateText({ state, status: told }: Pick<ServiceState, "state" | "status">): string {
+  const status = oneLine(told);
   if (state === "running" && status !== "") return status;
   if (state === "waiting") return status;
   const words: Record<ServiceState["state"], string> = {
