@@ -59,9 +59,13 @@ export class Account {
     this.kind = kind;
   }
 
+  /** Those that it was given last. */
+  get limits(): Limits {
+    return this.#limits;
+  }
+
   /** Takes new limits. What was used of a minute stays used, as a part of it. */
   configure(limits: Limits, newBudget: (tokens: number, period: BudgetPeriod) => Budget): void {
-    if (limits === this.#limits) return;
     this.#limits = limits;
     const { requestsPerMinute, tokensPerMinute, budget } = limits;
     this.requests = rateOf(this.requests, requestsPerMinute);

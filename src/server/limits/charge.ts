@@ -5,15 +5,21 @@ import type { Rate, Taking } from "./rate.ts";
 /** What one request has taken from one account. */
 export class Charge {
   readonly account: Account;
-  readonly #request: { rate: Rate; taking: Taking } | undefined;
-  #tokens: { rate: Rate; taking: Taking; amount: number } | undefined;
-  #held: { span: Span; amount: number } | undefined;
+  // Each beside what it was taken from, which the account may have exchanged since. No objects are made for
+  // the pairs: every request has some of these.
+  readonly #requests: Rate | undefined;
+  readonly #request: Taking | undefined;
+  #tokens: Rate | undefined;
+  #taking: Taking | undefined;
+  #amount = 0;
+  #span: Span | undefined;
+  #held = 0;
 
   constructor(account: Account, { now }: Moment) {
     this.account = account;
     account.running++;
-    const { requests } = account;
-    this.#request = requests && { rate: requests, taking: requests.take(1, now) };
+    this.#requests = account.requests;
+    this.#request = account.requests?.take(1, now);
   }
 
   /** Sets tokens aside; those that were have been given back. */
@@ -21,39 +27,47 @@ export class Charge {
     const { tokens, budget } = this.account;
     if (tokens !== undefined) {
       const amount = within(need, tokens.perMinute);
-      if (amount > 0) this.#tokens = { rate: tokens, taking: tokens.take(amount, now), amount };
+      if (amount > 0) {
+        this.#tokens = tokens;
+        this.#taking = tokens.take(amount, now);
+        this.#amount = amount;
+      }
     }
     if (budget === undefined) return;
-    const amount = within(need, budget.left(wall));
-    const span = budget.at(wall);
-    span.held += amount;
-    // Kept even if it is nothing: the request counts for the period in which it began.
-    this.#held = { span, amount };
+    this.#held = within(need, budget.left(wall));
+    // Kept even if nothing is held: the request counts for the period in which it began.
+    this.#span = budget.at(wall);
+    this.#span.held += this.#held;
   }
 
   giveBackTokens(): void {
-    if (this.#tokens !== undefined) this.#tokens.rate.giveBack(this.#tokens.taking, 1);
-    if (this.#held !== undefined) this.#held.span.held -= this.#held.amount;
+    if (this.#taking !== undefined) this.#tokens?.giveBack(this.#taking, 1);
+    if (this.#span !== undefined) this.#span.held -= this.#held;
     this.#tokens = undefined;
-    this.#held = undefined;
+    this.#taking = undefined;
+    this.#amount = 0;
+    this.#span = undefined;
+    this.#held = 0;
   }
 
   /** As if the request had not come. */
   undo(): void {
     this.giveBackTokens();
-    this.#request?.rate.giveBack(this.#request.taking, 1);
+    if (this.#request !== undefined) this.#requests?.giveBack(this.#request, 1);
     this.account.running--;
   }
 
   /** The request has ended, and took so many tokens. */
   settle(tokens: number, { now, wall }: Moment): void {
     const { account } = this;
-    if (this.#held !== undefined) this.#held.span.held -= this.#held.amount;
-    const span = this.#held?.span ?? account.budget?.at(wall);
+    if (this.#span !== undefined) this.#span.held -= this.#held;
+    const span = this.#span ?? account.budget?.at(wall);
     if (span !== undefined) span.used += tokens;
-    const { rate = account.tokens, taking, amount = 0 } = this.#tokens ?? {};
+    const rate = this.#tokens ?? account.tokens;
+    const amount = this.#amount;
     if (tokens > amount) rate?.take(tokens - amount, now);
-    else if (taking !== undefined && tokens < amount) rate?.giveBack(taking, (amount - tokens) / amount);
+    else if (this.#taking !== undefined && tokens < amount)
+      rate?.giveBack(this.#taking, (amount - tokens) / amount);
     account.running--;
   }
 }

@@ -163,6 +163,7 @@ export class Limiter {
   #accountOf(subject: Subject, at: Moment): Account {
     const { id, kind, limits } = subject;
     const account = kind === "relay" ? this.#relay : this.#keptAccount(kind, id, at);
+    if (limits === account.limits) return account;
     account.configure(limits, (tokens, period) => {
       this.#onBudget();
       return new Budget(tokens, period, (start) => this.#usedBefore(id, period, start));
