@@ -2,9 +2,8 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { TempDir } from "../commands/reading.ts";
 import { runProgram, startProgram, type Program } from "../e2e/program.ts";
+import { mountCopy, ROOTS_ENV } from "../support/mounted-copy.ts";
 import { requirePart } from "../support/parts.ts";
-
-const ENV = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root" };
 
 /**
  * A fresh Debian, which shares only the network with this machine. What happens in it is kept in memory, and
@@ -30,10 +29,7 @@ export class DebianRoot implements AsyncDisposable {
     const root = join(dir.path, "root");
     const script = `set -e
       root=${root}
-      mount -t tmpfs tmpfs ${dir.path}
-      mkdir ${dir.path}/changes ${dir.path}/work $root
-      mount -t overlay overlay \
-        -o lowerdir=${requirePart("debianRoot")},upperdir=${dir.path}/changes,workdir=${dir.path}/work $root
+      ${mountCopy(requirePart("debianRoot"), dir.path, root)}
       mount -t proc proc $root/proc
       ${prepare}
       echo ready
@@ -55,7 +51,7 @@ export class DebianRoot implements AsyncDisposable {
   }
 
   #inside(command: string[], env: Record<string, string>): string[] {
-    const variables = Object.entries({ ...ENV, ...env }).map(([name, value]) => `${name}=${value}`);
+    const variables = Object.entries({ ...ROOTS_ENV, ...env }).map(([name, value]) => `${name}=${value}`);
     const chroot = Bun.which("chroot", { PATH: "/usr/sbin:/usr/bin:/sbin" }) ?? "chroot";
     return this.#outside("env", "-i", ...variables, chroot, this.#root, ...command);
   }

@@ -3,9 +3,8 @@ import { join } from "node:path";
 import { TempDir } from "../commands/reading.ts";
 import { runProgram, startProgram, type Program } from "../e2e/program.ts";
 import { binaryPath } from "../support/binary.ts";
+import { mountCopy, ROOTS_ENV } from "../support/mounted-copy.ts";
 import { requirePart } from "../support/parts.ts";
-
-const ENV = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root" };
 
 /**
  * A Debian that systemd has booted, with a network of its own and the executable under test in
@@ -29,10 +28,7 @@ export class BootedDebian implements AsyncDisposable {
     const root = join(dir.path, "root");
     const machine = `modelrelay-${process.pid}`;
     const script = `set -e
-      mount -t tmpfs tmpfs ${dir.path}
-      mkdir ${dir.path}/changes ${dir.path}/work ${root}
-      mount -t overlay overlay \
-        -o lowerdir=${requirePart("systemdRoot")},upperdir=${dir.path}/changes,workdir=${dir.path}/work ${root}
+      ${mountCopy(requirePart("systemdRoot"), dir.path, root)}
       exec ${requirePart("nspawn")} --directory=${root} --boot --machine=${machine} --register=no --keep-unit \
         --link-journal=no --resolv-conf=off --private-network --console=read-only \
         --bind-ro=${binaryPath()}:/usr/local/bin/modelrelay`;
@@ -49,7 +45,7 @@ export class BootedDebian implements AsyncDisposable {
   }
 
   #inside(command: readonly string[], env: Record<string, string>): string[] {
-    const variables = Object.entries({ ...ENV, ...env }).map(([name, value]) => `${name}=${value}`);
+    const variables = Object.entries({ ...ROOTS_ENV, ...env }).map(([name, value]) => `${name}=${value}`);
     const enter = ["nsenter", `--target=${this.#init}`, "--all", "--", "env", "-i", ...variables];
     // nsenter is another process than the one that is started in there, which shall end with it.
     return [...enter, "setpriv", "--pdeathsig=KILL", ...command];
