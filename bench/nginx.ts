@@ -52,19 +52,19 @@ export function nginxVersion(): string | undefined {
   return /nginx\/([\d.]+)/.exec(said)?.[1] ?? "unknown";
 }
 
-/** Starts nginx before the backend. @throws {Problem} if it does not come up */
-export async function startNginx(backend: URL, workDir: string): Promise<Subject> {
-  const dir = join(workDir, "nginx");
+/** Starts nginx before the backend, or before another nginx. @throws {Problem} if it does not come up */
+export async function startNginx(backend: URL, workDir: string, name = "nginx"): Promise<Subject> {
+  const dir = join(workDir, name);
   mkdirSync(dir, { recursive: true });
   const port = freePort();
   const config = join(dir, "nginx.conf");
   writeFileSync(config, nginxConfig(port, backend, dir));
   const path =
     Bun.which("nginx", { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/usr/local/sbin` }) ?? "nginx";
-  const child = startChild("nginx", [path, "-e", join(dir, "error.log"), "-p", dir, "-c", config], dir);
+  const child = startChild(name, [path, "-e", join(dir, "error.log"), "-p", dir, "-c", config], dir);
   const baseUrl = `http://127.0.0.1:${port}`;
   try {
-    await awaitReady("nginx", [child], 10_000, async () =>
+    await awaitReady(name, [child], 10_000, async () =>
       (await fetch(`${baseUrl}/v1/models`, { proxy: false })).ok ? true : undefined,
     );
   } catch (error) {
@@ -72,9 +72,9 @@ export async function startNginx(backend: URL, workDir: string): Promise<Subject
     throw error;
   }
   return {
-    name: "nginx",
+    name,
     baseUrl,
-    processes: { nginx: [child.pid] },
+    processes: { [name]: [child.pid] },
     stop: async () => await child[Symbol.asyncDispose](),
   };
 }

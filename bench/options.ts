@@ -13,7 +13,8 @@ export const USAGE = `Usage: bun run bench [options]
   --peer-pids NAME=PID[,PID]
                           processes of that peer, for its CPU and memory
   --binary NAME=PATH      measure another modelrelay executable too (repeatable)
-  --floor                 measure the least that a relay and a worker can be, too (floor.ts)
+  --floor                 measure the least that a relay and a worker can be (floor.ts), and nginx behind
+                          nginx (chain), too
   --care                  measure the executable without keys, limits and usage (bare), and with all of
                           them (full), too
   --backend-port N        port of the backend, for peers started before the run (default: a free one)
@@ -40,7 +41,7 @@ export interface Options {
 }
 
 const RESULTS = join(import.meta.dir, "results");
-const RESERVED = new Set(["direct", "nginx", "relay", "bare", "full", "floor"]);
+const RESERVED = new Set(["direct", "nginx", "relay", "bare", "full", "floor", "chain"]);
 
 function splitPair(flag: string, text: string): [name: string, value: string] {
   const at = text.indexOf("=");

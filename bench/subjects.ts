@@ -47,6 +47,26 @@ async function awaitPeer(peer: Peer): Promise<Subject> {
   };
 }
 
+/**
+ * Starts nginx behind nginx: two processes in the way, as a relay and its worker are, and nothing done in
+ * either that has to do with either.
+ */
+async function startChain(backend: URL, workDir: string): Promise<Subject> {
+  const inner = await startNginx(backend, workDir, "chain-inner");
+  try {
+    const outer = await startNginx(new URL(inner.baseUrl), workDir, "chain-outer");
+    const stop = async () => {
+      await outer.stop();
+      await inner.stop();
+    };
+    const processes = { ...outer.processes, ...inner.processes };
+    return { name: "chain", baseUrl: outer.baseUrl, processes, stop };
+  } catch (error) {
+    await inner.stop();
+    throw error;
+  }
+}
+
 /** Starts the least relay and worker, see floor.ts. */
 async function startFloor(backend: URL, workDir: string): Promise<Subject> {
   const port = String(freePort());
@@ -135,7 +155,10 @@ export async function startSubjects(
     for (const care of ["bare", "full"] as const)
       if (own !== undefined) await add(() => startRelay(care, own.path, backend.url, workDir, care));
   }
-  if (options.floor) await add(() => startFloor(backend.url, workDir));
+  if (options.floor) {
+    if (nginxVersion() !== undefined) await add(() => startChain(backend.url, workDir));
+    await add(() => startFloor(backend.url, workDir));
+  }
   for (const peer of options.peers) await add(() => awaitPeer(peer));
   return {
     all,
