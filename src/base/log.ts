@@ -17,7 +17,7 @@ export interface Log {
   warn(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
   debug(message: string, fields?: LogFields): void;
-  /** As `info`, for what comes with each request: the lines of one turn are written at its end, together. */
+  /** As `info`, for what comes with each request: lines that are made one after the other are written together. */
   often(message: string, fields?: LogFields): void;
   /** Whether `debug` lines are written; lets a hot path skip building one. */
   readonly verbose: boolean;
@@ -86,7 +86,7 @@ function prettyLines(): LineFormat {
   };
 }
 
-/** Lines that leave together at the end of the turn; a write for each takes as long as making it. */
+/** Lines that are made one after the other leave together; a write for each takes as long as making it. */
 function createBatch(): (line: string) => void {
   let lines = "";
   const flush = (): void => {
@@ -96,7 +96,7 @@ function createBatch(): (line: string) => void {
   };
   process.on("exit", flush);
   return (line) => {
-    if (lines === "") setImmediate(flush);
+    if (lines === "") queueMicrotask(flush);
     lines += line;
   };
 }

@@ -163,7 +163,21 @@ export class Channel {
   }
 
   sendJson(type: number, request: number, value: object): void {
-    this.send(type, request, Buffer.from(JSON.stringify(value)));
+    const text = JSON.stringify(value);
+    this.sendText(type, request, text, Buffer.byteLength(text));
+  }
+
+  /**
+   * Writes a text where it is to leave from: copied there from bytes of its own it takes five times as long.
+   *
+   * @param length of the text as UTF-8
+   */
+  sendText(type: number, request: number, text: string, length: number): void {
+    if (!isCounted(type) && this.#carrier === undefined) return;
+    const at = this.#reserve(HEADER_BYTES + length);
+    writeHeader(this.#slab.bytes, at, type, request, length);
+    this.#slab.bytes.write(text, at + HEADER_BYTES);
+    this.#count(type, HEADER_BYTES + length);
   }
 
   sendCredit(request: number, bytes: number): void {

@@ -18,6 +18,7 @@ import { KnownSecret } from "./known-secret.ts";
 import { LinkAcceptor, SECRET_REVOKED } from "./link-acceptor.ts";
 import { RequestLimits, type UsedTokens } from "./limits/request-limits.ts";
 import type { LocalProof } from "./local-proof.ts";
+import { Ledger } from "./ledger.ts";
 import type { Listener, ListenerHandlers, SocketSession } from "./listener.ts";
 import { metricsResponse, type MetricsAccess } from "./metrics/endpoint.ts";
 import { createMetrics } from "./metrics/index.ts";
@@ -137,7 +138,7 @@ export function createRelayApp(
   const proxies = createTrustedProxies(config.trustedProxy);
   const tracing = config.tracing && createTracing(config.tracing, { clock, log, random });
   const limits = new RequestLimits({ clock, log, limits: config.limits, usedTokens });
-  const sinks = [
+  const ledger = new Ledger([
     limits.ended,
     accessLog(log),
     metrics.ended,
@@ -145,7 +146,7 @@ export function createRelayApp(
     ...(tracing === undefined ? [] : [tracing.ended]),
     ...(usage === undefined ? [] : [usage.ended]),
     ...(bodies === undefined ? [] : [bodies.ended]),
-  ];
+  ]);
   let cors = new CorsPolicy(config.corsOrigin);
   if (heritage !== undefined) {
     relay.tell({ type: "models_expected", models: heritage.models });
@@ -182,7 +183,8 @@ export function createRelayApp(
     ],
     metrics: (request) => metricsResponse(metrics, metricsAccess, request),
     ended(record) {
-      for (const sink of sinks) sink(record);
+      limits.left(record);
+      ledger.add(record);
     },
   });
 
@@ -198,6 +200,7 @@ export function createRelayApp(
     depart: (timeoutMs) => (departure ??= new Departure(relay, timeoutMs)),
     onlookers: () => usage?.onlookers?.() ?? 0,
     finish: async (limitMs) => {
+      ledger.flush();
       await Promise.all([tracing?.finish(limitMs), usage?.close(), bodies?.close()]);
     },
   };

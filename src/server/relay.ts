@@ -262,8 +262,9 @@ export class Relay {
   #forget(exchange: Exchange): void {
     if (!this.#exchanges.delete(exchange.request.id)) return;
     this.budget.give(exchange.request.body.length);
-    exchange.usage.settle(exchange.record, exchange.request);
-    exchange.record.end();
+    const { record, request, usage } = exchange;
+    record.countTokens = () => usage.settle(record, request);
+    record.end();
     if (this.#exchanges.size === 0) this.#idle?.();
   }
 

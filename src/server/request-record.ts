@@ -60,8 +60,10 @@ export class RequestRecord implements Arrival {
   /** Of the bodies. */
   bytesIn = 0;
   bytesOut = 0;
-  /** Known once it has ended; `undefined` if it took none. */
+  /** Known once they have been counted; `undefined` if it took none. */
   tokens: TokenUse | undefined;
+  /** Finds `tokens` and `servedModel` once it has ended. The answer's last bytes leave before that. */
+  countTokens: (() => void) | undefined;
   /** Name of the worker that had it last. */
   worker: string | undefined;
   /** When it had been read and waited for a worker. */

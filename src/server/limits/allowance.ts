@@ -34,6 +34,11 @@ export class Allowance {
     return refusal && limitError(refusal);
   }
 
+  /** The request runs no longer; `settle` follows. */
+  leave(): void {
+    this.#limiter.leave(this.#reservation);
+  }
+
   /** The request has ended: takes what it has cost, and gives the rest back. */
   settle(record: RequestRecord): void {
     const { prompt, completion } = record.tokens ?? NONE;

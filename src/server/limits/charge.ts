@@ -14,6 +14,7 @@ export class Charge {
   #amount = 0;
   #span: Span | undefined;
   #held = 0;
+  #runs = true;
 
   constructor(account: Account, { now }: Moment) {
     this.account = account;
@@ -50,11 +51,17 @@ export class Charge {
     this.#held = 0;
   }
 
+  /** The request runs no longer; what it took is settled later. */
+  leave(): void {
+    if (this.#runs) this.account.running--;
+    this.#runs = false;
+  }
+
   /** As if the request had not come. */
   undo(): void {
     this.giveBackTokens();
     if (this.#request !== undefined) this.#requests?.giveBack(this.#request, 1);
-    this.account.running--;
+    this.leave();
   }
 
   /** The request has ended, and took so many tokens. */
@@ -68,6 +75,6 @@ export class Charge {
     if (tokens > amount) rate?.take(tokens - amount, now);
     else if (this.#taking !== undefined && tokens < amount)
       rate?.giveBack(this.#taking, (amount - tokens) / amount);
-    account.running--;
+    this.leave();
   }
 }

@@ -117,6 +117,11 @@ export class Limiter {
     return refusal;
   }
 
+  /** The request runs no longer, and another may come in its place; `settle` follows. */
+  leave(reservation: Reservation): void {
+    for (const charge of reservation.charges) charge.leave();
+  }
+
   /** The request has ended, whatever came of it. Only the first call counts. */
   settle(reservation: Reservation, tokens: number, at: Moment): void {
     if (!reservation.close()) return;

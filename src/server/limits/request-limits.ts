@@ -101,6 +101,11 @@ export class RequestLimits {
     return relay(allowance);
   }
 
+  /** A request runs no longer: another may come in its place. `ended` follows. */
+  left(record: RequestRecord): void {
+    this.#allowances.get(record)?.leave();
+  }
+
   /** A request has ended, however: what it set aside is settled. */
   readonly ended = (record: RequestRecord): void => {
     const allowance = this.#allowances.get(record);

@@ -8,22 +8,27 @@ const MAX_FIELDS = 256;
 const CR = 0x0d;
 const LF = 0x0a;
 
+const BEGINNING = Buffer.from("HTTP/1.");
 const STATUS_LINE = /^HTTP\/1\.([01]) (\d{3})(?: |$)/;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** What stands before the body of a response. */
-export interface Head {
+interface StatusLine {
   isHttp11: boolean;
   /** Three digits, whatever they are. */
   status: number;
+}
+
+/** What stands before the body of a response. */
+export interface Head extends StatusLine {
   /** By lower-case name, without a prototype; bytes beyond ASCII as Latin-1. */
   fields: HeaderFields;
 }
 
 /** What speaks another protocol is not to be waited for. */
-export function couldBeHttp(bytes: Buffer): boolean {
-  const begun = bytes.toString("latin1", 0, 7);
-  return "HTTP/1.".startsWith(begun);
+export function couldBeHttp(bytes: Uint8Array): boolean {
+  const length = Math.min(bytes.length, BEGINNING.length);
+  for (let at = 0; at < length; at++) if (bytes[at] !== BEGINNING[at]) return false;
+  return true;
 }
 
 /** Index behind the empty line, or -1. A line may end with a bare line feed (RFC 9112 §2.2). */
@@ -40,40 +45,83 @@ export function endOfHead(bytes: Uint8Array, from: number): number {
  * @throws {ResponseError} if this is no HTTP/1.1, or has too many fields
  */
 export function readHead(text: string): Head {
-  const lines = text.split("\n");
-  const match = STATUS_LINE.exec(withoutReturn(lines[0] ?? ""));
-  if (match === null) throw malformed("The answer does not begin with HTTP/1.1 and a status");
-  return { isHttp11: match[1] === "1", status: Number(match[2]), fields: readFields(lines) };
+  const end = lineEnd(text, 0);
+  const line = text.slice(0, end);
+  const { isHttp11, status } = KNOWN_STATUS_LINES.get(line) ?? readStatusLine(line);
+  return { isHttp11, status, fields: readFields(text, end + 1) };
 }
 
-/** Field lines behind the first line; what stands there several times is joined (RFC 9110 §5.3). */
-function readFields(lines: readonly string[]): HeaderFields {
+function readStatusLine(line: string): StatusLine {
+  const match = STATUS_LINE.exec(withoutReturn(line));
+  if (match === null) throw malformed("The answer does not begin with HTTP/1.1 and a status");
+  return remember(KNOWN_STATUS_LINES, line, { isHttp11: match[1] === "1", status: Number(match[2]) });
+}
+
+/** Field lines from `from` on; what stands there several times is joined (RFC 9110 §5.3). */
+function readFields(text: string, from: number): HeaderFields {
   // Without a prototype: a field may be called "constructor".
   const fields = Object.create(null) as HeaderFields;
-  if (lines.length > MAX_FIELDS + 3)
-    throw new ResponseError("ResponseHeadersTooLarge", `The head has more than ${MAX_FIELDS} fields`);
+  const memorable = text.length <= MAX_KNOWN_HEAD;
   let last: string | undefined;
-  for (let index = 1; index < lines.length; index++) {
-    const line = withoutReturn(lines[index]!);
-    if (line === "") continue;
-    // Whoever it is passed on to may take either for the end of the line (RFC 9110 §5.5).
-    if (line.includes("\r") || line.includes("\0")) throw malformed("A field holds a line break or a NUL");
+  let count = 0;
+  for (let at = from; at < text.length;) {
+    const end = lineEnd(text, at);
+    const line = text.slice(at, end);
+    at = end + 1;
+    if (line === "" || line === "\r") continue;
+    if (++count > MAX_FIELDS)
+      throw new ResponseError("ResponseHeadersTooLarge", `The head has more than ${MAX_FIELDS} fields`);
     if (isSpace(line, 0)) {
       // A value that goes on (RFC 9112 §5.2).
       if (last === undefined) throw malformed("The first field has no name");
-      fields[last] += ` ${withoutSpace(line)}`;
+      fields[last] += ` ${withoutSpace(checkedLine(line))}`;
       continue;
     }
-    const colon = line.indexOf(":");
-    const given = line.slice(0, Math.max(colon, 0));
-    if (!TOKEN.test(given)) throw malformed("A field has no name");
-    const name = given.toLowerCase();
-    const value = withoutSpace(line.slice(colon + 1));
+    const { name, value } = KNOWN_FIELDS.get(line) ?? readField(line, memorable);
     const before = fields[name];
     fields[name] = before === undefined ? value : `${before}, ${value}`;
     last = name;
   }
   return fields;
+}
+
+interface Field {
+  /** In lower case. */
+  name: string;
+  value: string;
+}
+
+/**
+ * The heads of one backend are nearly the same each time, and to read a line anew takes many times as long
+ * as to find it here. Each stands here as it came, and has passed all checks.
+ */
+const KNOWN_FIELDS = new Map<string, Field>();
+const KNOWN_STATUS_LINES = new Map<string, StatusLine>();
+const MAX_KNOWN = 256;
+/** A line that is remembered may keep the whole head in memory that it was cut out of. */
+const MAX_KNOWN_HEAD = 4 * 1024;
+
+function remember<V>(known: Map<string, V>, line: string, value: V): V {
+  // A date comes each second, and is of no use after that.
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(line, value);
+  return value;
+}
+
+function readField(given: string, memorable: boolean): Field {
+  const line = checkedLine(given);
+  const colon = line.indexOf(":");
+  const name = line.slice(0, Math.max(colon, 0));
+  if (!TOKEN.test(name)) throw malformed("A field has no name");
+  const field = { name: name.toLowerCase(), value: withoutSpace(line.slice(colon + 1)) };
+  return memorable ? remember(KNOWN_FIELDS, given, field) : field;
+}
+
+/** A line without its end. @throws {ResponseError} if whoever it is passed on to may see an end in it (RFC 9110 §5.5) */
+function checkedLine(given: string): string {
+  const line = withoutReturn(given);
+  if (line.includes("\r") || line.includes("\0")) throw malformed("A field holds a line break or a NUL");
+  return line;
 }
 
 /** The number that a Content-Length gives, perhaps several times. @throws {ResponseError} if it gives none */
@@ -90,6 +138,11 @@ export function keepsConnection({ isHttp11, fields }: Head): boolean {
   if (options === undefined) return isHttp11;
   if (options.includes("close")) return false;
   return isHttp11 || options.includes("keep-alive");
+}
+
+function lineEnd(text: string, from: number): number {
+  const end = text.indexOf("\n", from);
+  return end < 0 ? text.length : end;
 }
 
 function withoutReturn(line: string): string {

@@ -184,6 +184,21 @@ describe("Head of a response", () => {
     expect(outcome(`${OK}${line}\r\n\r\n`).error).toBe("InvalidHTTPResponse"),
   );
 
+  test("is read the same again, and after thousands of others", () => {
+    const heads = ["X-A: 1\r\nx-a: 2\r\n more\r\nx-b: 1\n", "x-b: 1\r\nX-A: 1\r\n"];
+    const read = () => heads.map(fieldsOf);
+    const first = read();
+    expect(first[0]).toEqual({ "x-a": "1, 2 more", "x-b": "1", "content-length": "0" });
+    expect(read()).toEqual(first);
+    for (let i = 0; i < 2_000; i++) expect(fieldsOf(`x-a: ${i}\r\n`)?.["x-a"]).toBe(`${i}`);
+    expect(read()).toEqual(first);
+    for (let times = 0; times < 2; times++) {
+      expect(outcome(`${OK}x-a: 1\r\nx-a : 1\r\n\r\n`).error).toBe("InvalidHTTPResponse");
+      expect(outcome(`${OK}x-a: 1\0\r\n\r\n`).error).toBe("InvalidHTTPResponse");
+      expect(outcome("HTTP/1.1 2000 OK\r\n\r\n").error).toBe("InvalidHTTPResponse");
+    }
+  });
+
   test.each([
     "SSH-2.0-OpenSSH_9.6\r\n",
     "\x15\x03\x01\x00\x02\x02\x16",
