@@ -1,3 +1,5 @@
+import type { HeaderFields } from "./messages.ts";
+
 /** The API family that a path belongs to: it decides how errors are written. */
 export type Dialect = "openai" | "openai-responses" | "anthropic" | "ollama";
 
@@ -11,12 +13,12 @@ export interface ApiError {
 }
 
 /** @param path without the query */
-export function dialectOf(path: string, headers?: Headers): Dialect {
+export function dialectOf(path: string, headers?: HeaderFields): Dialect {
   if (path.startsWith("/v1/messages")) return "anthropic";
   if (path.startsWith("/v1/responses")) return "openai-responses";
   if (path.startsWith("/api/")) return "ollama";
   // The two families share /v1/models; Anthropic's SDKs always send their version.
-  if (path.startsWith("/v1/models") && headers?.has("anthropic-version") === true) return "anthropic";
+  if (path.startsWith("/v1/models") && headers?.["anthropic-version"] !== undefined) return "anthropic";
   return "openai";
 }
 

@@ -1,12 +1,11 @@
 import { isUtf8 } from "node:buffer";
-import type { Clock } from "../base/clock.ts";
 import type { Dialect } from "../protocol/dialect.ts";
 import { NEEDS } from "../protocol/link.ts";
 import { requestHeadersForLink } from "../protocol/headers.ts";
 import type { HeaderFields } from "../protocol/messages.ts";
 import { fitsOneMessage } from "../protocol/v1.ts";
 import { anotherModel, bodyFields, namesAnother, type BodyFields } from "./body-fields.ts";
-import { readBody } from "./body.ts";
+import type { BodyReader } from "./body.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import type { Client } from "./client.ts";
 import type { Connection } from "./connection.ts";
@@ -24,6 +23,8 @@ import { askForUsage, mustBeAsked, type AskingBody } from "./usage/ask-usage.ts"
 /** Ollama's calls that stream unless told not to. */
 const STREAMS_BY_DEFAULT = new Set(["/api/chat", "/api/generate"]);
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 const TEXT_TYPE = /^(text\/|application\/([\w.-]+\+)?(json|xml|x-ndjson)\b)/i;
@@ -39,6 +40,8 @@ export function newRequestId(): string {
 
 export interface ApiRequest {
   request: Request;
+  /** Its fields, by lower-case name. */
+  headers: HeaderFields;
   target: RequestTarget;
   dialect: Dialect;
   record: RequestRecord;
@@ -46,87 +49,151 @@ export interface ApiRequest {
   connection: Connection;
 }
 
+/** What requests need of the relay around them. */
+export interface Surroundings {
+  relay: Relay;
+  bodies: BodyReader;
+  isOurs: (secret: string) => boolean;
+  /** The answer to a request that the relay could not handle. */
+  failed: (api: ApiRequest, error: unknown) => Response;
+}
+
 /**
- * Relays one request: reads it, finds its model, and waits for the head of the answer.
+ * Relays one request: reads it, finds its model, and waits for the head of the answer. Never rejects.
  *
  * @param allowance what the limits let it take; absent where none concerns it
  */
-export async function relayRequest(
-  relay: Relay,
-  clock: Clock,
+export function relayRequest(
+  surroundings: Surroundings,
   api: ApiRequest,
-  isOurs: (secret: string) => boolean,
   allowance?: Allowance,
 ): Promise<Response> {
-  const { request, target, dialect, connection, record, client } = api;
-  const { id, clientId } = record;
-  const answered = () => connection.limitSilence();
-  const refuse = (error: ClientError) => {
-    answered();
-    return refused(record, error, dialect);
-  };
-  // Prefill takes minutes: an answer may be silent for as long as it takes.
-  connection.allowSilence();
-  const read = await readBody(request, relay.config.maxBody, relay.budget, clock);
-  if (!read.ok) return refuse(read.error);
-  const body = read.bytes;
-  record.bytesIn = body.length;
-  const release = (error: ClientError) => {
-    relay.budget.give(body.length);
-    return refuse(error);
-  };
+  return new Promise((resolve) => new RelayedRequest(surroundings, api, allowance, resolve).read());
+}
 
-  const { headers, method, signal } = request;
-  const contentType = headers.get("content-type") ?? "";
-  const coding = headers.get("content-encoding");
-  if (coding !== null && coding.toLowerCase() !== "identity") {
-    return release(
-      relayError(415, "invalid_request", `The request's body is encoded as "${coding}": send it as it is`),
+/**
+ * One request on its way to the queue. Its steps call each other: a promise for each of them costs more
+ * than most of them do.
+ */
+class RelayedRequest {
+  readonly #surroundings: Surroundings;
+  readonly #api: ApiRequest;
+  readonly #allowance: Allowance | undefined;
+  readonly #answer: (response: Response) => void;
+
+  constructor(
+    surroundings: Surroundings,
+    api: ApiRequest,
+    allowance: Allowance | undefined,
+    answer: (response: Response) => void,
+  ) {
+    this.#surroundings = surroundings;
+    this.#api = api;
+    this.#allowance = allowance;
+    this.#answer = answer;
+  }
+
+  read(): void {
+    const { relay, bodies } = this.#surroundings;
+    const { request, headers, connection } = this.#api;
+    // Prefill takes minutes: an answer may be silent for as long as it takes.
+    connection.allowSilence();
+    bodies.read(request, headers["content-length"], relay.config.maxBody, (read) =>
+      this.#guarded(() => {
+        if (read.ok) this.#look(read.bytes);
+        else this.#refuse(read.error);
+      }),
     );
   }
-  const found = fieldsOf(method, body, contentType, target);
-  // Only a form takes time; a turn of waiting costs each request more than all of this.
-  const fields = found instanceof Promise ? await found : found;
-  if ("status" in fields) return release(fields);
-  record.model = fields.model;
-  record.streaming = fields.streaming;
-  const forbidden = modelRefusal(client, fields.model);
-  if (forbidden !== undefined) return release(forbidden);
-  const over = allowance?.expect(record, contentType, body, fields.longestAnswer);
-  if (over !== undefined) return release(over);
-  if (signal.aborted) {
-    relay.budget.give(body.length);
-    record.settle("cancelled", "client_disconnect");
-    record.end();
-    return new Response(null, { status: 499 });
+
+  /** Finds what the relay has to know of the body. */
+  #look(body: Bytes): void {
+    const { request, headers, target, record } = this.#api;
+    record.bytesIn = body.length;
+    const coding = headers["content-encoding"];
+    if (coding !== undefined && coding.toLowerCase() !== "identity") {
+      const message = `The request's body is encoded as "${coding}": send it as it is`;
+      return this.#release(body, relayError(415, "invalid_request", message));
+    }
+    const found = fieldsOf(request.method, body, headers["content-type"] ?? "", target);
+    // Only a form takes time.
+    if (found instanceof Promise) {
+      const failed = (error: unknown) => this.#fail(error);
+      void found.then((fields) => this.#guarded(() => this.#submit(body, fields)), failed);
+    } else this.#submit(body, found);
   }
 
-  // Some backends, llama-cpp-python among them, answer 400 to an id that is no UUID.
-  const backendId = clientId !== id && UUID.test(clientId) ? clientId : id;
-  const fieldsForBackend = clientHeaders(headers, backendId, isOurs);
-  if (record.trace !== undefined) passTraceOn(record.trace, fieldsForBackend);
-  const asking = fields.streaming && mustBeAsked(method, target.path) ? askWithin(relay, body) : undefined;
-  const sent = asking?.body ?? body;
-  record.bodies?.asked(body);
-  const exchange = new Exchange(
-    {
-      id,
-      model: fields.model,
-      method,
-      path: target.path + target.query,
-      streaming: fields.streaming,
-      headers: fieldsForBackend,
-      body: sent,
-    },
-    dialect,
-    record,
-    relay.exchangeContext,
-    answered,
-    new AnswerUsage(asking),
-  );
-  signal.addEventListener("abort", () => exchange.leave(), { once: true });
-  relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(method, sent));
-  return exchange.response;
+  #submit(body: Bytes, fields: BodyFields | ClientError): void {
+    if ("status" in fields) return this.#release(body, fields);
+    const { relay, isOurs } = this.#surroundings;
+    const { request, headers, target, dialect, record, client, connection } = this.#api;
+    const { id, clientId } = record;
+    record.model = fields.model;
+    record.streaming = fields.streaming;
+    const refusal =
+      modelRefusal(client, fields.model) ??
+      this.#allowance?.expect(record, headers["content-type"] ?? "", body, fields.longestAnswer);
+    if (refusal !== undefined) return this.#release(body, refusal);
+    const { method, signal } = request;
+    if (signal.aborted) {
+      relay.budget.give(body.length);
+      record.settle("cancelled", "client_disconnect");
+      record.end();
+      return this.#answer(new Response(null, { status: 499 }));
+    }
+
+    // Some backends, llama-cpp-python among them, answer 400 to an id that is no UUID.
+    const backendId = clientId !== id && UUID.test(clientId) ? clientId : id;
+    const fieldsForBackend = clientHeaders(headers, backendId, isOurs);
+    if (record.trace !== undefined) passTraceOn(record.trace, fieldsForBackend);
+    const asking = fields.streaming && mustBeAsked(method, target.path) ? askWithin(relay, body) : undefined;
+    const sent = asking?.body ?? body;
+    record.bodies?.asked(body);
+    const exchange = new Exchange(
+      {
+        id,
+        model: fields.model,
+        method,
+        path: target.path + target.query,
+        streaming: fields.streaming,
+        headers: fieldsForBackend,
+        body: sent,
+      },
+      dialect,
+      record,
+      relay.exchangeContext,
+      { answer: this.#answer, whole: () => connection.limitSilence() },
+      new AnswerUsage(asking),
+    );
+    // Nobody else sees this signal; a listener costs eight times as much.
+    signal.onabort = () => exchange.leave();
+    relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(method, sent));
+  }
+
+  /** Gives back what the body took from the budget. */
+  #release(body: Bytes, error: ClientError): void {
+    this.#surroundings.relay.budget.give(body.length);
+    this.#refuse(error);
+  }
+
+  #refuse(error: ClientError): void {
+    const { connection, record, dialect } = this.#api;
+    connection.limitSilence();
+    this.#answer(refused(record, error, dialect));
+  }
+
+  #fail(error: unknown): void {
+    this.#answer(this.#surroundings.failed(this.#api, error));
+  }
+
+  /** Nobody catches what is thrown here, and the client would wait for ever. */
+  #guarded(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
 }
 
 /** A body that asks for usage, if there is room for the few bytes more. */
@@ -172,7 +239,7 @@ function needsOf(method: string, body: Uint8Array<ArrayBuffer>): number {
 
 /** The client's header fields without what it proved itself to the relay with. */
 function clientHeaders(
-  headers: Headers,
+  headers: HeaderFields,
   requestId: string,
   isOurs: (secret: string) => boolean,
 ): HeaderFields {

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { formatBytes } from "../base/bytes.ts";
+import { Timeouts } from "../base/timeouts.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 
@@ -22,62 +23,68 @@ const AT_ONCE = 64 * 1024;
 const SMALL_PART = 4 * 1024;
 const JOINED_PART = 16 * 1024;
 
-/**
- * Reads a request's body whole, within a limit of its own and the budget of all together. On success
- * its bytes are taken from the budget and the caller gives them back; on failure nothing is taken.
- */
-export function readBody(
-  request: Request,
-  limit: number,
-  budget: ByteBudget,
-  clock: Clock,
-): Promise<BodyResult> {
-  const declared = declaredLength(request);
-  // Looked at before the body itself, which would be made a stream by that.
-  if (declared !== undefined && declared <= Math.min(AT_ONCE, limit))
-    return readAtOnce(request, declared, budget, clock);
-  const { body } = request;
-  if (body === null) return Promise.resolve({ ok: true, bytes: EMPTY });
-  if (declared !== undefined && declared > limit) {
-    discard(body.getReader(), clock);
-    return Promise.resolve(refused(tooLarge(limit)));
-  }
-  // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
-  const reader = new BodyReader(body, limit, budget, clock);
-  return reader.read();
-}
+/** Reads the bodies of requests whole, each within a limit of its own and the budget of all together. */
+export class BodyReader {
+  readonly #budget: ByteBudget;
+  readonly #clock: Clock;
+  /** For small bodies. */
+  readonly #limits: Timeouts;
 
-/**
- * A small body is collected by the runtime, which takes half the time of reading it part by part. What
- * comes slowly costs no more than its announced length meanwhile.
- */
-function readAtOnce(
-  request: Request,
-  declared: number,
-  budget: ByteBudget,
-  clock: Clock,
-): Promise<BodyResult> {
-  return new Promise((resolve) => {
+  constructor(budget: ByteBudget, clock: Clock) {
+    this.#budget = budget;
+    this.#clock = clock;
+    this.#limits = new Timeouts(clock, BODY_GRACE_MS);
+  }
+
+  /**
+   * @param contentLength as the request has it
+   * @param done called once, and not within this call. On success the body's bytes are taken from the
+   *   budget and it gives them back; on failure nothing is taken
+   */
+  read(
+    request: Request,
+    contentLength: string | undefined,
+    limit: number,
+    done: (result: BodyResult) => void,
+  ): void {
+    const declared = declaredLength(contentLength);
+    // Looked at before the body itself, which would be made a stream by that.
+    if (declared !== undefined && declared <= Math.min(AT_ONCE, limit))
+      return this.#readAtOnce(request, declared, done);
+    const { body } = request;
+    if (body === null) return queueMicrotask(() => done({ ok: true, bytes: EMPTY }));
+    if (declared !== undefined && declared > limit) {
+      discard(body.getReader(), this.#clock);
+      return queueMicrotask(() => done(refused(tooLarge(limit))));
+    }
+    // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
+    void new PartReader(body, limit, this.#budget, this.#clock).read().then(done);
+  }
+
+  /**
+   * A small body is collected by the runtime, which takes half the time of reading it part by part. What
+   * comes slowly costs no more than its announced length meanwhile.
+   */
+  #readAtOnce(request: Request, declared: number, done: (result: BodyResult) => void): void {
     let late = false;
-    const timer = clock.after(BODY_GRACE_MS, () => {
+    const timer = this.#limits.add(() => {
       late = true;
-      resolve(refused(tooSlow()));
+      done(refused(tooSlow()));
     });
-    const take = (buffer: ArrayBuffer): BodyResult => {
-      // A body that breaks off need not reject.
-      if (buffer.byteLength !== declared) return refused(brokenOff());
-      if (!budget.take(declared)) return refused(overloaded(budget));
-      return { ok: true, bytes: new Uint8Array(buffer) };
-    };
-    const came = (result: () => BodyResult): void => {
+    const came = (buffer: ArrayBuffer | undefined): void => {
       timer.cancel();
-      if (!late) resolve(result());
+      if (!late) done(this.#take(buffer, declared));
     };
-    void request.arrayBuffer().then(
-      (buffer) => came(() => take(buffer)),
-      () => came(() => refused(brokenOff())),
-    );
-  });
+    void request.arrayBuffer().then(came, () => came(undefined));
+  }
+
+  /** @param buffer `undefined` if the body broke off */
+  #take(buffer: ArrayBuffer | undefined, declared: number): BodyResult {
+    // A body that breaks off need not reject.
+    if (buffer?.byteLength !== declared) return refused(brokenOff());
+    if (!this.#budget.take(declared)) return refused(overloaded(this.#budget));
+    return { ok: true, bytes: new Uint8Array(buffer) };
+  }
 }
 
 /**
@@ -104,8 +111,8 @@ interface ByteReader {
   cancel(): Promise<void>;
 }
 
-/** A body being read. What has come is taken from the budget. */
-class BodyReader {
+/** A body being read part by part. What has come is taken from the budget. */
+class PartReader {
   readonly #reader: ByteReader;
   readonly #limit: number;
   readonly #budget: ByteBudget;
@@ -202,10 +209,9 @@ class BodyReader {
   }
 }
 
-function declaredLength(request: Request): number | undefined {
-  const text = request.headers.get("content-length");
-  if (text === null || !/^\d{1,15}$/.test(text)) return undefined;
-  return Number(text);
+function declaredLength(contentLength: string | undefined): number | undefined {
+  if (contentLength === undefined || !/^\d{1,15}$/.test(contentLength)) return undefined;
+  return Number(contentLength);
 }
 
 function refused(error: ClientError): BodyResult {

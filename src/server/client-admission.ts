@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import type { HeaderFields } from "../protocol/messages.ts";
 import { AttemptThrottle, networkOf } from "./attempt-throttle.ts";
 import { relayError, type ClientError } from "./client-error.ts";
 import type { Client } from "./client.ts";
@@ -9,7 +10,7 @@ import { bearerOf, KnownSecret } from "./known-secret.ts";
 /** Decides who may use the models. */
 export interface ClientAdmission {
   /** @param address is asked only where it matters */
-  admit(headers: Headers, address: () => string): Client | ClientError;
+  admit(headers: HeaderFields, address: () => string): Client | ClientError;
   /** Whether a value is a key, which never leaves the relay. */
   isKey(value: string): boolean;
 }
@@ -80,8 +81,8 @@ export function createClientAdmission(options: ClientAdmissionOptions): ClientAd
   };
 }
 
-function keyIn(field: (typeof KEY_FIELDS)[number], headers: Headers): string | undefined {
-  return field === "authorization" ? bearerOf(headers) : (headers.get(field) ?? undefined);
+function keyIn(field: (typeof KEY_FIELDS)[number], headers: HeaderFields): string | undefined {
+  return field === "authorization" ? bearerOf(headers[field]) : headers[field];
 }
 
 function anonymous(address: string): Client {

@@ -35,6 +35,14 @@ export interface ExchangeContext {
   overBudget(): void;
 }
 
+/** What an exchange tells of its answer. */
+export interface AnswerEvents {
+  /** Its head is known, and its body, or the stream of it. Called again, this does nothing. */
+  answer(response: Response): void;
+  /** The client has been given all of it. */
+  whole(): void;
+}
+
 /**
  * One client's request and the answer to it.
  *
@@ -52,41 +60,34 @@ export class Exchange {
   readonly dialect: Dialect;
   readonly record: RequestRecord;
   readonly usage: AnswerUsage;
-  /** Settles once the head of the answer is known; never rejects. */
-  readonly response: Promise<Response>;
   readonly arrivedAt: number;
   /** Status that the backend answered with, whatever the client was told by then. */
   backendStatus: number | undefined;
   readonly #context: ExchangeContext;
-  readonly #answered: () => void;
-  #resolve!: (response: Response) => void;
+  readonly #client: AnswerEvents;
   #state: ExchangeState = { phase: "waiting" };
   #begun = false;
   #taken: (bytes: number) => void = () => {};
   #lastByteAt: number;
   #keepaliveTimer: Timer | undefined;
 
-  /** @param answered called when the client has been given the whole answer */
   constructor(
     request: LinkRequest,
     dialect: Dialect,
     record: RequestRecord,
     context: ExchangeContext,
-    answered: () => void = () => {},
+    client: AnswerEvents,
     usage = new AnswerUsage(),
   ) {
     this.request = request;
     this.usage = usage;
-    this.#answered = answered;
+    this.#client = client;
     this.dialect = dialect;
     this.record = record;
     this.#context = context;
     this.arrivedAt = context.clock.now();
     record.queuedAt = this.arrivedAt;
     this.#lastByteAt = this.arrivedAt;
-    this.response = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
     if (request.streaming && context.keepaliveMs > 0 && keepAlive(dialect) !== undefined) {
       this.#armKeepalive(context.keepaliveMs);
     }
@@ -209,8 +210,8 @@ export class Exchange {
       case "waiting":
       case "opening":
         this.record.status = error.status;
-        this.#answered();
-        return this.#resolve(
+        this.#client.whole();
+        return this.#client.answer(
           errorResponse(error, this.dialect, this.record.clientId, this.record.stampAnswer),
         );
       case "kept":
@@ -239,7 +240,7 @@ export class Exchange {
     this.#close();
     if (state.phase === "open" || state.phase === "kept")
       state.stream.abandon("The relay let go of a client that does not read");
-    else this.#resolve(new Response(null, { status: 499 }));
+    else this.#client.answer(new Response(null, { status: 499 }));
   }
 
   #close(): void {
@@ -267,7 +268,7 @@ export class Exchange {
     };
     return new ResponseStream(this.#context.budget, {
       taken: (bytes) => this.#taken(bytes),
-      read: this.#answered,
+      read: () => this.#client.whole(),
       cancelled: left,
     });
   }
@@ -302,8 +303,8 @@ export class Exchange {
     this.record.stampAnswer?.(headers);
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
     const sent = isBodiless(this.request.method, head.status) ? null : body;
-    if (!(sent instanceof ReadableStream)) this.#answered();
-    this.#resolve(new Response(sent, { status: head.status, headers }));
+    if (!(sent instanceof ReadableStream)) this.#client.whole();
+    this.#client.answer(new Response(sent, { status: head.status, headers }));
   }
 
   /** Queue and worker time in ms (W3C Server Timing); the worker adds its backend's. */

@@ -17,9 +17,9 @@ export class KnownSecret {
   }
 }
 
-/** What a request shows as `Authorization: Bearer …`. */
-export function bearerOf(headers: Headers): string | undefined {
-  return /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+/** What a request shows as `Authorization: Bearer …`. @param authorization the field, if it is there */
+export function bearerOf(authorization: string | null | undefined): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
 }
 
 function digest(secret: string): Buffer {

@@ -129,7 +129,7 @@ function open(
       idleTimeout: idleSecs,
       // The relay has limits of its own and words the refusal itself.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, self) => handlers.request(request, connectionOf(request, self, idleSecs)),
+      fetch: (request, self) => handlers.request(request, new RequestConnection(request, self, idleSecs)),
       error: () => new Response("Internal error\n", { status: 500 }),
       websocket: {
         data: {} as SocketData,
@@ -205,20 +205,36 @@ function explain(error: unknown): { why: string; action: string } {
   }
 }
 
-function connectionOf(request: Request, server: Server<SocketData>, idleSecs: number): Connection {
-  return {
-    get address() {
-      return server.requestIP(request)?.address ?? "";
-    },
-    allowSilence: () => server.timeout(request, 0),
-    limitSilence: () => server.timeout(request, idleSecs),
-    upgrade: (ticket, protocol) =>
-      server.upgrade(request, {
-        data: { ticket, session: undefined },
-        // Left out, Bun would pick whatever stands first in the client's list; empty, it picks none.
-        headers: { "sec-websocket-protocol": protocol ?? "" },
-      }),
-  };
+class RequestConnection implements Connection {
+  readonly #request: Request;
+  readonly #server: Server<SocketData>;
+  readonly #idleSecs: number;
+
+  constructor(request: Request, server: Server<SocketData>, idleSecs: number) {
+    this.#request = request;
+    this.#server = server;
+    this.#idleSecs = idleSecs;
+  }
+
+  get address(): string {
+    return this.#server.requestIP(this.#request)?.address ?? "";
+  }
+
+  allowSilence(): void {
+    this.#server.timeout(this.#request, 0);
+  }
+
+  limitSilence(): void {
+    this.#server.timeout(this.#request, this.#idleSecs);
+  }
+
+  upgrade(ticket: unknown, protocol?: string): boolean {
+    return this.#server.upgrade(this.#request, {
+      data: { ticket, session: undefined },
+      // Left out, Bun would pick whatever stands first in the client's list; empty, it picks none.
+      headers: { "sec-websocket-protocol": protocol ?? "" },
+    });
+  }
 }
 
 function workerSocket(socket: ServerWebSocket<SocketData>): WorkerSocket {

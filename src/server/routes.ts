@@ -2,11 +2,13 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { dialectOf, type Dialect } from "../protocol/dialect.ts";
+import { fieldsOf } from "../protocol/headers.ts";
 import { LINK_CHECK_PATH, STREAM_CHECK_PATH, WORKER_PATH } from "../protocol/paths.ts";
 import type { CertificateReport } from "../tls/source.ts";
 import { isAdmin, type AdminApi } from "./admin/admin-api.ts";
-import { newRequestId, refused, relayRequest, type ApiRequest } from "./api.ts";
+import { newRequestId, refused, relayRequest, type ApiRequest, type Surroundings } from "./api.ts";
 import { AttemptThrottle } from "./attempt-throttle.ts";
+import { BodyReader } from "./body.ts";
 import type { Bodies } from "./bodies/index.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
@@ -88,13 +90,23 @@ export function createRoutes(options: RoutesOptions): Handler {
   const streamCheck = createStreamCheck(clock, options.addressOf);
   const metricsThrottle = new AttemptThrottle(clock);
 
-  return async (request, connection) => {
-    const given = request.headers.get("x-request-id");
+  const surroundings: Surroundings = {
+    relay,
+    bodies: new BodyReader(relay.budget, clock),
+    isOurs: options.isOurs,
+    failed: ({ record, dialect }, error) => failed(error, dialect, record.clientId, record),
+  };
+
+  // No async function: most requests wait once, for their answer, and each promise on the way costs them.
+  return (request, connection) => {
+    const headers = fieldsOf(request.headers);
+    const given = headers["x-request-id"];
     const own = newRequestId();
-    const clientId = given !== null && CLIENT_ID.test(given) ? given : own;
+    const clientId = given !== undefined && CLIENT_ID.test(given) ? given : own;
     const target = requestTarget(request.url);
-    const dialect = target === undefined ? "openai" : dialectOf(target.path, request.headers);
+    const dialect = target === undefined ? "openai" : dialectOf(target.path, headers);
     let record: RequestRecord | undefined;
+    const fail = (error: unknown) => failed(error, dialect, clientId, record);
     try {
       if (target === undefined)
         return refuse(
@@ -102,33 +114,45 @@ export function createRoutes(options: RoutesOptions): Handler {
           dialect,
           clientId,
         );
+      const { path } = target;
       if (!METHODS.has(request.method)) return methodNotAllowed(dialect, clientId, [...METHODS]);
-      if (target.path === WORKER_PATH) return options.connectWorker(request, target, connection);
-      if (options.admin !== undefined && isAdmin(target.path))
-        return await options.admin(request, target, options.addressOf(request, connection), clientId);
-      if (target.path === STREAM_CHECK_PATH) return streamCheck.stream(request, connection, clientId);
-      if (target.path === LINK_CHECK_PATH) return streamCheck.silence(request, connection, clientId);
-      if (isApi(target.path)) {
-        const cors = target.path.startsWith("/v1/") ? options.cors() : NO_CORS;
+      if (path === WORKER_PATH) return options.connectWorker(request, target, connection);
+      const addressOf = () => options.addressOf(request, connection);
+      if (options.admin !== undefined && isAdmin(path))
+        return options.admin(request, target, addressOf(), clientId).catch(fail);
+      if (path === STREAM_CHECK_PATH) return streamCheck.stream(request, connection, clientId);
+      if (path === LINK_CHECK_PATH) return streamCheck.silence(request, connection, clientId);
+      if (isApi(path)) {
+        const cors = path.startsWith("/v1/") ? options.cors() : NO_CORS;
         if (request.method === "OPTIONS") return cors.preflight(request);
-        const { path } = target;
         record = new RequestRecord({ id: own, clientId, method: request.method, path }, clock, ended);
         record.trace = options.tracing?.begin(request, own);
         record.bodies = options.bodies?.begin();
-        const client = options.clients.admit(request.headers, () => options.addressOf(request, connection));
+        const client = options.clients.admit(headers, addressOf);
         if ("status" in client) return cors.allow(request, refused(record, client, dialect));
         record.client = client;
-        const api = { request, target, dialect, record, client, connection };
-        return cors.allow(request, await answerApi(api));
+        const answer = answerApi({ request, headers, target, dialect, record, client, connection });
+        if (headers["origin"] === undefined) return answer;
+        const allow = (response: Response) => cors.allow(request, response);
+        return answer instanceof Promise ? answer.then(allow) : allow(answer);
       }
-      if (target.path === "/metrics") return await answerMetrics(request, connection, dialect, clientId);
+      if (path === "/metrics") return answerMetrics(request, connection, dialect, clientId).catch(fail);
       return answerStatus(request, target, dialect, clientId);
     } catch (error) {
-      log.error("A request could not be handled", { request: clientId, reason: messageOf(error) });
-      const failure = relayError(500, "internal_error", "The relay failed to handle the request");
-      return record === undefined ? refuse(failure, dialect, clientId) : refused(record, failure, dialect);
+      return fail(error);
     }
   };
+
+  function failed(
+    error: unknown,
+    dialect: Dialect,
+    clientId: string,
+    record: RequestRecord | undefined,
+  ): Response {
+    log.error("A request could not be handled", { request: clientId, reason: messageOf(error) });
+    const failure = relayError(500, "internal_error", "The relay failed to handle the request");
+    return record === undefined ? refuse(failure, dialect, clientId) : refused(record, failure, dialect);
+  }
 
   function answerApi(api: ApiRequest): Response | Promise<Response> {
     const { request, target, dialect, record, client } = api;
@@ -140,7 +164,7 @@ export function createRoutes(options: RoutesOptions): Handler {
         client,
         record,
         dialect,
-        (allowance) => relayRequest(relay, clock, api, options.isOurs, allowance),
+        (allowance) => relayRequest(surroundings, api, allowance),
         (error) => refused(record, error, dialect),
       );
     const allowed = allowedOf(relay.core.registry.models(), client);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { readBody } from "../../src/server/body.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import { BodyReader, type BodyResult } from "../../src/server/body.ts";
 import { ByteBudget } from "../../src/server/byte-budget.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
@@ -8,6 +9,11 @@ interface Upload {
   send: (bytes: Uint8Array<ArrayBuffer>) => void;
   end: () => void;
   breakOff: () => void;
+}
+
+function readBody(request: Request, limit: number, budget: ByteBudget, clock: Clock): Promise<BodyResult> {
+  const declared = request.headers.get("content-length") ?? undefined;
+  return new Promise((resolve) => new BodyReader(budget, clock).read(request, declared, limit, resolve));
 }
 
 /** A request whose body comes as the test says. */

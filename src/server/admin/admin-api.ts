@@ -2,7 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import { AttemptThrottle } from "../attempt-throttle.ts";
-import { readBody } from "../body.ts";
+import { BodyReader, type BodyResult } from "../body.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { relayError, type ClientError } from "../client-error.ts";
 import { errorResponse } from "../error-response.ts";
@@ -45,6 +45,7 @@ export type AdminApi = (
  */
 export function createAdminApi({ desk, token, budget, clock, log }: AdminApiOptions): AdminApi {
   const throttle = new AttemptThrottle(clock);
+  const bodies = new BodyReader(budget, clock);
 
   function refusalOf(request: Request, address: string): ClientError | undefined {
     const waitSecs = throttle.waitSecs(address);
@@ -55,7 +56,7 @@ export function createAdminApi({ desk, token, budget, clock, log }: AdminApiOpti
         "Too many wrong admin tokens came from this address",
         waitSecs,
       );
-    const shown = bearerOf(request.headers);
+    const shown = bearerOf(request.headers.get("authorization"));
     if (shown !== undefined && token.is(shown)) return undefined;
     if (shown !== undefined) throttle.failed(address);
     const what = shown === undefined ? "No admin token was sent" : "The admin token is wrong";
@@ -64,7 +65,9 @@ export function createAdminApi({ desk, token, budget, clock, log }: AdminApiOpti
   }
 
   async function answer(request: Request, target: RequestTarget): Promise<AdminAnswer> {
-    const read = await readBody(request, MAX_BODY, budget, clock);
+    const read = await new Promise<BodyResult>((resolve) =>
+      bodies.read(request, request.headers.get("content-length") ?? undefined, MAX_BODY, resolve),
+    );
     if (!read.ok) throw new AdminRefusal(read.error.status, read.error.code, read.error.message);
     const text = new TextDecoder().decode(read.bytes);
     budget.give(read.bytes.length);

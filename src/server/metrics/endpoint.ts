@@ -35,6 +35,6 @@ function notAllowed({ tokens }: MetricsAccess): ClientError {
 }
 
 function showsToken(headers: Headers, tokens: readonly KnownSecret[]): boolean {
-  const shown = bearerOf(headers);
+  const shown = bearerOf(headers.get("authorization"));
   return shown !== undefined && tokens.some((token) => token.is(shown));
 }

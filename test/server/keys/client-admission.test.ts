@@ -18,7 +18,7 @@ async function start(options: Partial<ClientAdmissionOptions> = {}) {
     ...options,
   });
   const admit = (key: string | undefined, address = "192.0.2.1") =>
-    admission.admit(new Headers(key === undefined ? {} : { authorization: `Bearer ${key}` }), () => address);
+    admission.admit(key === undefined ? {} : { authorization: `Bearer ${key}` }, () => address);
   const make = (name = "ada") =>
     ring.createKey({ name, models: undefined, priority: "normal", limits: {}, expiresAt: undefined });
   return { clock, store, ring, admission, admit, make };
@@ -77,7 +77,7 @@ describe("Client admission", () => {
   test("lets the valid one of several keys in", async () => {
     const { admission, make } = await start();
     const { secret, record } = await make();
-    const headers = new Headers({ authorization: "Bearer wrong", "x-api-key": secret });
+    const headers = { authorization: "Bearer wrong", "x-api-key": secret };
     expect(admission.admit(headers, () => "192.0.2.1")).toMatchObject({ id: record.id });
   });
 
