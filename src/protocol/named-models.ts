@@ -5,6 +5,7 @@
  */
 
 import {
+  BACKSLASH,
   CLOSE_BRACE,
   CLOSE_BRACKET,
   COLON,
@@ -48,7 +49,7 @@ export function scanBody(json: Uint8Array): ScannedBody {
   const found: ScannedBody = { models: [], stream: undefined, whole: false };
   const { models } = found;
   let at = 0;
-  while (BEFORE_TEXT.has(json[at] ?? -1)) at++;
+  while (json[at] !== OPEN_BRACE && BEFORE_TEXT.has(json[at] ?? -1)) at++;
   if (json[at] !== OPEN_BRACE) return found;
   // UTF-16 or UTF-32: not looked into, but Python's reader, for one, would take it.
   if (json[at + 1] === 0 || json[at - 1] === 0) return { ...found, models: [undefined] };
@@ -72,7 +73,10 @@ export function scanBody(json: Uint8Array): ScannedBody {
         const ended = depth === 0 || (depth === 1 && byte === COMMA);
         if (!ended) break;
         if (expectsModel) models.push(undefined);
-        if (depth === 0) return { ...found, whole: isBlank(json, at + 1) };
+        if (depth === 0) {
+          found.whole = isBlank(json, at + 1);
+          return found;
+        }
         expectsModel = false;
         expectsStream = false;
         expectsName = true;
@@ -85,8 +89,8 @@ export function scanBody(json: Uint8Array): ScannedBody {
         const end = stringEnd(json, at);
         if (end === undefined) return found;
         if (depth === 1 && expectsName) {
-          const name = stringAt(json, at, end);
-          expectsModel = name?.toLowerCase() === "model";
+          const name = wantedName(json, at, end);
+          expectsModel = name === "model";
           expectsStream = name === "stream";
           if (expectsStream) found.stream = undefined;
         } else if (depth === 1 && expectsModel) {
@@ -107,6 +111,33 @@ export function scanBody(json: Uint8Array): ScannedBody {
     }
   }
   return found;
+}
+
+const MODEL = Buffer.from("model");
+const STREAM = Buffer.from("stream");
+/** Makes a capital letter a small one, and no other byte a letter. */
+const SMALL = 0x20;
+
+/** What some reader may take the member's name at `[start, end)` for. Most are neither, and are not decoded. */
+function wantedName(json: Uint8Array, start: number, end: number): "model" | "stream" | undefined {
+  const length = end - start - 2;
+  if (length === MODEL.length && spells(MODEL, json, start + 1, SMALL)) return "model";
+  if (length === STREAM.length && spells(STREAM, json, start + 1, 0)) return "stream";
+  // An escaped letter takes six bytes.
+  if (length <= STREAM.length || !hasEscape(json, start, end)) return undefined;
+  const name = stringAt(json, start, end);
+  if (name === "stream") return name;
+  return name?.toLowerCase() === "model" ? "model" : undefined;
+}
+
+function spells(word: Uint8Array, json: Uint8Array, start: number, added: number): boolean {
+  for (let at = 0; at < word.length; at++) if ((json[start + at]! | added) !== word[at]) return false;
+  return true;
+}
+
+function hasEscape(json: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (json[at] === BACKSLASH) return true;
+  return false;
 }
 
 function isBlank(json: Uint8Array, from: number): boolean {

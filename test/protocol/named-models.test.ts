@@ -12,6 +12,7 @@ describe("Models named in a body", () => {
     ['{"a":{"model":"x"},"model":"m","b":[{"model":"y"}]}', ["m"]],
     ['{"a":"model","b":"model","c":["model","x"],"d":"\\"model\\":\\"x\\""}', []],
     ['{"a":"\\\\","model":"\\u00e9\\""}', ['é"']],
+    ['{"modem":"x","modelo":"x","m\tdel":"x","\\nodel":"x","model":"a\tb"}', [undefined]],
     ['[{"model":"m"}]', []],
     ['"model"', []],
     ["--B\r\n", []],
@@ -43,6 +44,14 @@ describe("Models named in a body", () => {
     "in a text that is cut off or wrong, as %j, do no harm",
     (json) => expect(named(json).length).toBeLessThan(2),
   );
+
+  test("are found behind strings of any length", () => {
+    for (let length = 0; length < 40; length++) {
+      const text = "x".repeat(length);
+      for (const value of [text, `${text}\\"`, `\\"${text}`, `${text}\\\\`])
+        expect(named(`{"a":"${value}","model":"${value}"}`)).toEqual([JSON.parse(`"${value}"`)]);
+    }
+  });
 
   test("are found in deep and long texts without delay of its own making", () => {
     expect(named(`{"a":${"[".repeat(1_000_000)}${"]".repeat(1_000_000)},"model":"m"}`)).toEqual(["m"]);
