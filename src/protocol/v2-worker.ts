@@ -12,7 +12,7 @@ import {
   textList,
   type Fields,
 } from "./v1.ts";
-import { V2Writer } from "./v2-writer.ts";
+import { V2Writer, type WriterEvents } from "./v2-writer.ts";
 import {
   cancelReason,
   creditOf,
@@ -63,6 +63,14 @@ export function createV2WorkerCodec(
   const writers = new Map<number, V2Writer>();
   /** Those that wait for acknowledgements. */
   const paused = new Set<V2Writer>();
+  const writing: WriterEvents = {
+    paused: (writer) => void paused.add(writer),
+    flowing: (writer) => void paused.delete(writer),
+    finished(writer) {
+      paused.delete(writer);
+      writers.delete(writer.number);
+    },
+  };
 
   function frame(type: number, number: number, payload: Uint8Array<ArrayBuffer>): void {
     if (asking !== undefined && type !== FRAME.resumed && type !== FRAME.refused)
@@ -234,14 +242,7 @@ export function createV2WorkerCodec(
       // Taken back before it was begun, if it is not there: there is nobody to answer.
       const number = numbers.get(held.id) ?? 0;
       numbers.delete(held.id);
-      const writer = new V2Writer(held.id, number, theirWindow, channel, {
-        paused: () => paused.add(writer),
-        flowing: () => paused.delete(writer),
-        finished() {
-          paused.delete(writer);
-          writers.delete(number);
-        },
-      });
+      const writer = new V2Writer(held.id, number, theirWindow, channel, writing);
       if (number === 0) writer.cancelled();
       else writers.set(number, writer);
       return writer;

@@ -6,18 +6,19 @@ import type { ResponseHead, TokenCounts } from "./messages.ts";
 import { wireTokens } from "./token-counts.ts";
 import { addCredit } from "./v2.ts";
 
-/** What a writer tells of itself. */
+/** What the writers of one link tell of themselves. */
 export interface WriterEvents {
   /** It waits for acknowledgements, and is to be pumped when there are some. */
-  paused(): void;
-  flowing(): void;
-  finished(): void;
+  paused(writer: V2Writer): void;
+  flowing(writer: V2Writer): void;
+  finished(writer: V2Writer): void;
 }
 
 /** Writes one response as fast as its client reads: what there is no credit for waits here. */
 export class V2Writer implements ResponseWriter {
   readonly id: string;
-  readonly #number: number;
+  /** Of the request on the link. */
+  readonly number: number;
   readonly #channel: Channel;
   readonly #events: WriterEvents;
   #credit: number;
@@ -28,7 +29,7 @@ export class V2Writer implements ResponseWriter {
 
   constructor(id: string, number: number, credit: number, channel: Channel, events: WriterEvents) {
     this.id = id;
-    this.#number = number;
+    this.number = number;
     this.#credit = credit;
     this.#channel = channel;
     this.#events = events;
@@ -40,32 +41,38 @@ export class V2Writer implements ResponseWriter {
 
   room(): Promise<void> | undefined {
     if (this.#state === "finished") return undefined;
-    if (this.#waiting.length === 0 && this.#credit > 0 && this.#channel.unacked <= V2_UNACKED_PAUSE)
-      return undefined;
-    if (this.#waiting.length === 0 && this.#credit > 0) this.#events.paused();
+    if (this.#flows) return undefined;
+    if (this.#waiting.length === 0 && this.#credit > 0) this.#events.paused(this);
     this.#room ??= Promise.withResolvers<void>();
     return this.#room.promise;
   }
 
   head(head: ResponseHead): void {
     if (this.#state !== "open") return;
-    const payload = Buffer.from(JSON.stringify({ status: head.status, headers: head.headers }));
-    if (payload.length > V2_MAX_TEXT) {
-      const message = `The backend's header fields take ${payload.length} bytes: ${V2_MAX_TEXT} are allowed`;
+    const text = JSON.stringify({ status: head.status, headers: head.headers });
+    const length = Buffer.byteLength(text);
+    if (length > V2_MAX_TEXT) {
+      const message = `The backend's header fields take ${length} bytes: ${V2_MAX_TEXT} are allowed`;
       return this.fail(502, message, "worker_link_too_small");
     }
     this.#state = "begun";
-    this.#channel.send(FRAME.head, this.#number, payload);
+    this.#channel.sendText(FRAME.head, this.number, text, length);
   }
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#state !== "begun" || this.#ending !== undefined || bytes.length === 0) return;
+    // Nearly always nothing waits, and nobody for it.
+    if (this.#room === undefined && this.#flows && bytes.length <= Math.min(this.#credit, V2_MAX_BODY)) {
+      this.#credit -= bytes.length;
+      return this.#channel.send(FRAME.body, this.number, bytes);
+    }
     this.#waiting.push(bytes);
     this.pump();
   }
 
   end(tokens?: TokenCounts): void {
     if (this.#state !== "begun" || this.#ending !== undefined) return;
+    if (this.#waiting.length === 0) return this.#sendEnd(tokens);
     this.#ending = { tokens };
     this.pump();
   }
@@ -73,7 +80,7 @@ export class V2Writer implements ResponseWriter {
   fail(status: number, message: string, code = "backend_unreachable"): void {
     if (this.#state === "finished") return;
     const origin = code.startsWith("worker_") ? "worker" : "backend";
-    this.#channel.sendJson(FRAME.fail, this.#number, { status, code, message, origin });
+    this.#channel.sendJson(FRAME.fail, this.number, { status, code, message, origin });
     this.#finish();
   }
 
@@ -91,29 +98,35 @@ export class V2Writer implements ResponseWriter {
   pump(): void {
     if (this.#state === "finished") return;
     while (this.#waiting.length > 0 && this.#credit > 0) {
-      if (this.#channel.unacked > V2_UNACKED_PAUSE) return this.#events.paused();
+      if (this.#channel.unacked > V2_UNACKED_PAUSE) return this.#events.paused(this);
       const part = this.#waiting[0]!;
       const size = Math.min(part.length, this.#credit, V2_MAX_BODY);
-      this.#channel.send(FRAME.body, this.#number, size === part.length ? part : part.subarray(0, size));
+      this.#channel.send(FRAME.body, this.number, size === part.length ? part : part.subarray(0, size));
       this.#credit -= size;
       if (size === part.length) this.#waiting.shift();
       else this.#waiting[0] = part.subarray(size);
     }
-    this.#events.flowing();
+    this.#events.flowing(this);
     if (this.#waiting.length > 0) return;
-    if (this.#ending !== undefined) {
-      const { tokens } = this.#ending;
-      if (tokens === undefined) this.#channel.send(FRAME.end, this.#number);
-      else this.#channel.sendJson(FRAME.end, this.#number, { token_counts: wireTokens(tokens) });
-      return this.#finish();
-    }
+    if (this.#ending !== undefined) return this.#sendEnd(this.#ending.tokens);
     if (this.#credit > 0) this.#openRoom();
+  }
+
+  /** Whether nothing waits, and what comes next need not either. */
+  get #flows(): boolean {
+    return this.#waiting.length === 0 && this.#credit > 0 && this.#channel.unacked <= V2_UNACKED_PAUSE;
+  }
+
+  #sendEnd(tokens: TokenCounts | undefined): void {
+    if (tokens === undefined) this.#channel.send(FRAME.end, this.number);
+    else this.#channel.sendJson(FRAME.end, this.number, { token_counts: wireTokens(tokens) });
+    this.#finish();
   }
 
   #finish(): void {
     this.#state = "finished";
     this.#waiting = [];
-    this.#events.finished();
+    this.#events.finished(this);
     this.#openRoom();
   }
 
