@@ -19,6 +19,7 @@ export class KeptConnections<C extends Keepable> {
   readonly #clock: Clock;
   /** The last one used stands last. */
   #kept: C[] = [];
+  /** Runs on when the last one is taken, as that one comes back before long; it finds nothing otherwise. */
   #timer: Timer | undefined;
 
   constructor(clock: Clock) {
@@ -41,7 +42,6 @@ export class KeptConnections<C extends Keepable> {
       this.close();
       return undefined;
     }
-    if (this.#kept.length === 0) this.#stopTimer();
     return connection;
   }
 
@@ -49,17 +49,12 @@ export class KeptConnections<C extends Keepable> {
   forget(connection: C): void {
     const at = this.#kept.indexOf(connection);
     if (at >= 0) this.#kept.splice(at, 1);
-    if (this.#kept.length === 0) this.#stopTimer();
   }
 
   close(): void {
-    this.#stopTimer();
-    for (const connection of this.#kept.splice(0)) connection.close();
-  }
-
-  #stopTimer(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+    for (const connection of this.#kept.splice(0)) connection.close();
   }
 
   #closeQuiet(): void {

@@ -24,13 +24,36 @@ describe("Kept connections", () => {
     expect(connections.findIndex(({ closed }) => closed)).toBe(256);
   });
 
-  test("leave no timer when the last one is taken", () => {
+  test("set one timer, which finds nothing when all are taken", () => {
     const { clock, kept, connections } = keeping(2);
     expect(kept.take()).toBe(connections[1]);
-    expect(clock.pending).toEqual([4_000]);
     expect(kept.take()).toBe(connections[0]);
-    expect(clock.pending).toEqual([]);
     expect(kept.take()).toBeUndefined();
+    expect(clock.pending).toEqual([4_000]);
+    clock.advance(4_000);
+    expect(connections.map(({ closed }) => closed)).toEqual([false, false]);
+    expect(clock.pending).toEqual([]);
+  });
+
+  test("are closed after 4 s of quiet, whenever the timer was set", () => {
+    const { clock, kept, connections } = keeping(1);
+    const [connection] = connections;
+    for (const ms of [1_000, 2_500]) {
+      clock.advance(ms);
+      kept.keep(kept.take()!);
+    }
+    expect(clock.pending).toEqual([500]);
+    clock.advance(3_999);
+    expect([connection!.closed, clock.pending]).toEqual([false, [1]]);
+    clock.advance(1);
+    expect([connection!.closed, clock.pending]).toEqual([true, []]);
+  });
+
+  test("leave no timer when they are given up", () => {
+    const { clock, kept } = keeping(1);
+    kept.take();
+    kept.close();
+    expect(clock.pending).toEqual([]);
   });
 
   test("are all closed when the last one used is found to be too old", () => {
