@@ -30,10 +30,17 @@ export function readFirstEvent(
   // The last block has no blank line behind it yet.
   const whole = ended ? blocks : blocks.slice(0, -1);
   for (const block of whole) {
+    if (cannotBeError(block)) return { complete: true, error: undefined };
     const fields = block.split(/\r\n|\n|\r/).filter((line) => line !== "" && !line.startsWith(":"));
     if (fields.length > 0) return { complete: true, error: errorOf(fields) };
   }
   return { complete: held.byteLength > FIRST_EVENT_BYTES, error: undefined };
+}
+
+/** Of an event that nothing in it calls an error, in letters or in escapes: that is nearly every one. */
+function cannotBeError(block: string): boolean {
+  const isEvent = /^[^:\r\n]/.test(block);
+  return isEvent && !block.includes("error") && !block.includes("\\u");
 }
 
 function errorOf(lines: string[]): StreamError | undefined {

@@ -57,6 +57,8 @@ describe("First event", () => {
       429,
     );
     expect(errorIn('data: {"error":"it broke"}', true)?.status).toBe(502);
+    expect(errorIn(': ping\ndata: {"err\\u006fr":"it broke"}\n\n')?.status).toBe(502);
+    expect(errorIn('data: {"type":"\\u0065rror","code":503}\n\n')?.status).toBe(503);
   });
 
   test("gives up after 64 KiB", () => {
