@@ -7,6 +7,8 @@ const MAX_FIELDS = 256;
 
 const CR = 0x0d;
 const LF = 0x0a;
+const SPACE = 0x20;
+const TAB = 0x09;
 
 const BEGINNING = Buffer.from("HTTP/1.");
 const STATUS_LINE = /^HTTP\/1\.([01]) (\d{3})(?: |$)/;
@@ -162,5 +164,6 @@ function withoutSpace(text: string): string {
 }
 
 function isSpace(text: string, at: number): boolean {
-  return text[at] === " " || text[at] === "\t";
+  const code = text.charCodeAt(at);
+  return code === SPACE || code === TAB;
 }
