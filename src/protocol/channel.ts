@@ -10,6 +10,7 @@ import {
 } from "./frames.ts";
 import { ProtocolError } from "./messages.ts";
 import { Packer, Unpacker } from "./packing.ts";
+import { Slabs, type Slab } from "./slabs.ts";
 
 /** Takes messages away; see `Carrier` in link.ts. */
 export interface ByteCarrier {
@@ -34,23 +35,8 @@ interface Sent {
   slab: Slab;
 }
 
-/** Memory that frames are written into one behind the other, and used again when all have been received. */
-interface Slab {
-  bytes: Buffer<ArrayBuffer>;
-  /** Messages in it that are kept. */
-  users: number;
-}
-
 /** What keeping a message takes beside its bytes (183 measured), so that many small ones are not free. */
 const KEPT_COST = 192;
-
-/**
- * A slab is small at first, for links that say little, and each further one twice as large. Without using
- * them again a tenth of a busy worker's time went into fresh memory (2026-11).
- */
-const FIRST_SLAB = 16 * 1024;
-const LARGEST_SLAB = V2_BATCH;
-const MAX_SPARE_SLABS = 4;
 
 /**
  * One end of a link that can lose its carrier and go on over another one. Counted frames arrive once and
@@ -67,8 +53,8 @@ export class Channel {
   #carrier: ByteCarrier | undefined;
   #decoder: FrameDecoder;
   /** Where frames are written; `#from` to `#to` has not been flushed. */
-  #slab: Slab = newSlab(FIRST_SLAB);
-  readonly #spare: Slab[] = [];
+  readonly #slabs = new Slabs();
+  #slab: Slab = this.#slabs.first();
   #from = 0;
   #to = 0;
   #scheduled = false;
@@ -212,8 +198,7 @@ export class Channel {
   /** Lets go of memory that a burst needed, if nothing is on its way; to be called now and then. */
   trim(): void {
     if (this.#kept.length > 0 || this.#from !== this.#to) return;
-    this.#spare.length = 0;
-    if (this.#slab.bytes.length > FIRST_SLAB) this.#slab = newSlab(FIRST_SLAB);
+    this.#slab = this.#slabs.trim(this.#slab);
     this.#from = this.#to = 0;
   }
 
@@ -271,25 +256,11 @@ export class Channel {
   #reserve(bytes: number): number {
     if (this.#to + bytes > this.#slab.bytes.length) {
       this.flush();
-      this.#changeSlab(bytes);
+      // The rest of this one belongs to messages that may have to be sent again.
+      this.#slab = this.#slabs.after(this.#slab, bytes);
+      this.#from = this.#to = 0;
     }
     return this.#to;
-  }
-
-  /** Goes on in another slab: the rest of this one belongs to messages that may have to be sent again. */
-  #changeSlab(atLeast: number): void {
-    const { length } = this.#slab.bytes;
-    this.#retire(this.#slab);
-    const fitting = this.#spare.findIndex(({ bytes }) => bytes.length >= atLeast);
-    const size = Math.max(Math.min(length * 2, LARGEST_SLAB), atLeast);
-    this.#slab = this.#spare.splice(fitting, fitting < 0 ? 0 : 1)[0] ?? newSlab(size);
-    this.#from = 0;
-    this.#to = 0;
-  }
-
-  /** The slab can be written to again, unless something in it is kept. */
-  #retire(slab: Slab): void {
-    if (slab.users === 0 && this.#spare.length < MAX_SPARE_SLABS) this.#spare.push(slab);
   }
 
   #count(type: number, bytes: number): void {
@@ -324,7 +295,7 @@ export class Channel {
       if (last > count) break;
       this.#unacked -= bytes.length + KEPT_COST;
       slab.users--;
-      if (slab !== this.#slab) this.#retire(slab);
+      if (slab !== this.#slab) this.#slabs.retire(slab);
       done++;
     }
     if (done > 0) this.#kept.splice(0, done);
@@ -356,8 +327,4 @@ export class Channel {
     }
     return first.last - frames + 1;
   }
-}
-
-function newSlab(size: number): Slab {
-  return { bytes: Buffer.allocUnsafeSlow(size), users: 0 };
 }

@@ -269,7 +269,8 @@ export function createV2RelayCodec(first: Carrier, events: RelayEvents, options:
         model: request.model,
         method: request.method,
         path: request.path,
-        ...(request.streaming && { is_streaming: true }),
+        // Left out where it is not so.
+        is_streaming: request.streaming || undefined,
         headers: request.headers,
         body_bytes: request.body.length,
       });

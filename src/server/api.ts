@@ -10,6 +10,7 @@ import { relayError, type ClientError } from "./client-error.ts";
 import type { Client } from "./client.ts";
 import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
+import type { AnswerEvents } from "./exchange-state.ts";
 import { Exchange } from "./exchange.ts";
 import type { Allowance } from "./limits/allowance.ts";
 import { modelRefusal } from "./model-access.ts";
@@ -75,11 +76,12 @@ export function relayRequest(
  * One request on its way to the queue. Its steps call each other: a promise for each of them costs more
  * than most of them do.
  */
-class RelayedRequest {
+class RelayedRequest implements AnswerEvents {
+  /** Gives the client its answer. */
+  readonly answer: (response: Response) => void;
   readonly #surroundings: Surroundings;
   readonly #api: ApiRequest;
   readonly #allowance: Allowance | undefined;
-  readonly #answer: (response: Response) => void;
 
   constructor(
     surroundings: Surroundings,
@@ -90,7 +92,7 @@ class RelayedRequest {
     this.#surroundings = surroundings;
     this.#api = api;
     this.#allowance = allowance;
-    this.#answer = answer;
+    this.answer = answer;
   }
 
   read(): void {
@@ -126,7 +128,7 @@ class RelayedRequest {
   #submit(body: Bytes, fields: BodyFields | ClientError): void {
     if ("status" in fields) return this.#release(body, fields);
     const { relay, isOurs } = this.#surroundings;
-    const { request, headers, target, dialect, record, client, connection } = this.#api;
+    const { request, headers, target, dialect, record, client } = this.#api;
     const { id, clientId } = record;
     record.model = fields.model;
     record.streaming = fields.streaming;
@@ -139,7 +141,7 @@ class RelayedRequest {
       relay.budget.give(body.length);
       record.settle("cancelled", "client_disconnect");
       record.end();
-      return this.#answer(new Response(null, { status: 499 }));
+      return this.answer(new Response(null, { status: 499 }));
     }
 
     // Some backends, llama-cpp-python among them, answer 400 to an id that is no UUID.
@@ -162,12 +164,17 @@ class RelayedRequest {
       dialect,
       record,
       relay.exchangeContext,
-      { answer: this.#answer, whole: () => connection.limitSilence() },
+      this,
       new AnswerUsage(asking),
     );
-    // Nobody else sees this signal; a listener costs eight times as much.
+    // Nobody else sees this signal, and a listener costs eight times as much.
+    // eslint-disable-next-line unicorn/prefer-add-event-listener
     signal.onabort = () => exchange.leave();
     relay.submit(exchange, fields.model === "" ? undefined : fields.model, needsOf(method, sent));
+  }
+
+  whole(): void {
+    this.#api.connection.limitSilence();
   }
 
   /** Gives back what the body took from the budget. */
@@ -177,13 +184,13 @@ class RelayedRequest {
   }
 
   #refuse(error: ClientError): void {
-    const { connection, record, dialect } = this.#api;
-    connection.limitSilence();
-    this.#answer(refused(record, error, dialect));
+    const { record, dialect } = this.#api;
+    this.whole();
+    this.answer(refused(record, error, dialect));
   }
 
   #fail(error: unknown): void {
-    this.#answer(this.#surroundings.failed(this.#api, error));
+    this.answer(this.#surroundings.failed(this.#api, error));
   }
 
   /** Nobody catches what is thrown here, and the client would wait for ever. */

@@ -69,8 +69,14 @@ function mayNameAnother(parsed: object, text: string): boolean {
     text.indexOf('"model"') !== text.lastIndexOf('"model"') ||
     // The name may be escaped, as in "mod\u0065l".
     text.includes("\\u00") ||
-    Object.keys(parsed).some((name) => name !== "model" && name.toLowerCase() === "model")
+    hasOtherSpelling(parsed)
   );
+}
+
+function hasOtherSpelling(parsed: object): boolean {
+  for (const name in parsed)
+    if (name.length === "model".length && name !== "model" && name.toLowerCase() === "model") return true;
+  return false;
 }
 
 /** Whether some reader would find a model other than `model` in a JSON body. */

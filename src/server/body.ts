@@ -38,42 +38,42 @@ export class BodyReader {
 
   /**
    * @param contentLength as the request has it
-   * @param done called once, and not within this call. On success the body's bytes are taken from the
+   * @param tell called once, and not within this call. On success the body's bytes are taken from the
    *   budget and it gives them back; on failure nothing is taken
    */
   read(
     request: Request,
     contentLength: string | undefined,
     limit: number,
-    done: (result: BodyResult) => void,
+    tell: (result: BodyResult) => void,
   ): void {
     const declared = declaredLength(contentLength);
     // Looked at before the body itself, which would be made a stream by that.
     if (declared !== undefined && declared <= Math.min(AT_ONCE, limit))
-      return this.#readAtOnce(request, declared, done);
+      return this.#readAtOnce(request, declared, tell);
     const { body } = request;
-    if (body === null) return queueMicrotask(() => done({ ok: true, bytes: EMPTY }));
+    if (body === null) return queueMicrotask(() => tell({ ok: true, bytes: EMPTY }));
     if (declared !== undefined && declared > limit) {
       discard(body.getReader(), this.#clock);
-      return queueMicrotask(() => done(refused(tooLarge(limit))));
+      return queueMicrotask(() => tell(refused(tooLarge(limit))));
     }
     // Nothing is taken from the budget yet: what is announced and does not come must keep nobody out.
-    void new PartReader(body, limit, this.#budget, this.#clock).read().then(done);
+    void new PartReader(body, limit, this.#budget, this.#clock).read().then(tell);
   }
 
   /**
    * A small body is collected by the runtime, which takes half the time of reading it part by part. What
    * comes slowly costs no more than its announced length meanwhile.
    */
-  #readAtOnce(request: Request, declared: number, done: (result: BodyResult) => void): void {
+  #readAtOnce(request: Request, declared: number, tell: (result: BodyResult) => void): void {
     let late = false;
     const timer = this.#limits.add(() => {
       late = true;
-      done(refused(tooSlow()));
+      tell(refused(tooSlow()));
     });
     const came = (buffer: ArrayBuffer | undefined): void => {
       timer.cancel();
-      if (!late) done(this.#take(buffer, declared));
+      if (!late) tell(this.#take(buffer, declared));
     };
     void request.arrayBuffer().then(came, () => came(undefined));
   }

@@ -7,7 +7,7 @@ import type { ByteBudget } from "./byte-budget.ts";
 import type { ClientError } from "./client-error.ts";
 import { idHeaders, keepAlive, STREAM_HEADERS, STREAM_TYPE } from "./dialect.ts";
 import { errorResponse } from "./error-response.ts";
-import { isBodiless, type ExchangeState } from "./exchange-state.ts";
+import { isBodiless, type AnswerEvents, type AnswerHolder, type ExchangeState } from "./exchange-state.ts";
 import { lateError, MAX_LATE_ERROR } from "./late-answer.ts";
 import type { RequestRecord } from "./request-record.ts";
 import { ResponseStream } from "./response-stream.ts";
@@ -35,14 +35,6 @@ export interface ExchangeContext {
   overBudget(): void;
 }
 
-/** What an exchange tells of its answer. */
-export interface AnswerEvents {
-  /** Its head is known, and its body, or the stream of it. Called again, this does nothing. */
-  answer(response: Response): void;
-  /** The client has been given all of it. */
-  whole(): void;
-}
-
 /**
  * One client's request and the answer to it.
  *
@@ -67,7 +59,7 @@ export class Exchange {
   readonly #client: AnswerEvents;
   #state: ExchangeState = { phase: "waiting" };
   #begun = false;
-  #taken: (bytes: number) => void = () => {};
+  #holder: AnswerHolder | undefined;
   #lastByteAt: number;
   #keepaliveTimer: Timer | undefined;
 
@@ -88,9 +80,8 @@ export class Exchange {
     this.arrivedAt = context.clock.now();
     record.queuedAt = this.arrivedAt;
     this.#lastByteAt = this.arrivedAt;
-    if (request.streaming && context.keepaliveMs > 0 && keepAlive(dialect) !== undefined) {
+    if (request.streaming && context.keepaliveMs > 0 && keepAlive(dialect) !== undefined)
       this.#armKeepalive(context.keepaliveMs);
-    }
   }
 
   /** Bytes that wait for the client to read. */
@@ -108,12 +99,12 @@ export class Exchange {
    * The request has been handed to a worker, for the first time or again.
    *
    * @param worker its name
-   * @param taken told of each part of the answer that has left, which makes room for as much more
+   * @param holder told of each part of the answer that has left, which makes room for as much more
    */
-  dispatched(worker: string, taken: (bytes: number) => void): void {
+  dispatched(worker: string, holder: AnswerHolder): void {
     this.record.worker = worker;
     this.record.dispatchedAt = this.#context.clock.now();
-    this.#taken = taken;
+    this.#holder = holder;
     const state = this.#state;
     // A head whose worker was lost says nothing about the answer that the next one gives.
     if (state.phase === "opening") this.#state = { phase: "waiting" };
@@ -138,13 +129,17 @@ export class Exchange {
   }
 
   body(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.usage.refused) return this.#taken(bytes.length);
+    if (this.usage.refused) return this.taken(bytes.length);
     if (!this.#begun) {
       this.#begun = true;
       this.record.firstByteAt = this.#context.clock.now();
     }
-    const passed = this.usage.pass(bytes, this.#taken);
+    const passed = this.usage.pass(bytes, this);
     if (passed.length > 0) this.#pass(passed);
+  }
+
+  taken(bytes: number): void {
+    this.#holder?.consumed(this.request.id, bytes);
   }
 
   #pass(bytes: Uint8Array<ArrayBuffer>): void {
@@ -162,7 +157,7 @@ export class Exchange {
           state.refused.body.push(bytes);
           state.refused.bytes += bytes.length;
         }
-        return this.#taken(bytes.length);
+        return this.taken(bytes.length);
       case "waiting":
       case "closed":
         return;
@@ -174,7 +169,7 @@ export class Exchange {
     const state = this.#state;
     switch (state.phase) {
       case "opening": {
-        if (state.early.reduce((sum, bytes) => sum + bytes.length, 0) > MAX_WHOLE) {
+        if (this.record.bytesOut > MAX_WHOLE) {
           this.#open();
           return this.end();
         }
@@ -196,7 +191,7 @@ export class Exchange {
 
   /** What was held back leaves before the end. */
   #passRest(whole: boolean): void {
-    const rest = this.usage.rest(whole, this.#taken);
+    const rest = this.usage.rest(whole, this);
     if (rest !== undefined) this.#pass(rest);
   }
 
@@ -225,6 +220,11 @@ export class Exchange {
       case "closed":
         return;
     }
+  }
+
+  /** Notes what it has taken; once it is over. */
+  countTokens(): void {
+    this.usage.settle(this.record, this.request);
   }
 
   /** The client has gone away. */
@@ -267,7 +267,7 @@ export class Exchange {
       this.#context.gone(this, "client_disconnect");
     };
     return new ResponseStream(this.#context.budget, {
-      taken: (bytes) => this.#taken(bytes),
+      taken: (bytes) => this.taken(bytes),
       read: () => this.#client.whole(),
       cancelled: left,
     });

@@ -181,7 +181,10 @@ export function createRelayApp(
       ...(usage?.warnings() ?? []),
       ...(bodies?.warnings() ?? []),
     ],
-    metrics: (request) => metricsResponse(metrics, metricsAccess, request),
+    metrics(request) {
+      ledger.flush();
+      return metricsResponse(metrics, metricsAccess, request);
+    },
     ended(record) {
       limits.left(record);
       ledger.add(record);

@@ -22,7 +22,7 @@ export class Ledger {
     const ended = this.#ended;
     if (ended.length === 0) return;
     this.#ended = [];
-    for (const record of ended) record.countTokens?.();
+    for (const record of ended) record.answer?.countTokens();
     for (const sink of this.#sinks) for (const record of ended) sink(record);
   }
 }

@@ -250,7 +250,7 @@ export class Relay {
     const { request, usage } = exchange;
     if (usage.asks && (usage.refused || this.#usageRefusals.has(name, request.model)))
       usage.withdraw(request, this.budget);
-    exchange.dispatched(name, (bytes) => codec.consumed(request.id, bytes));
+    exchange.dispatched(name, codec);
     codec.request(request);
   }
 
@@ -262,9 +262,8 @@ export class Relay {
   #forget(exchange: Exchange): void {
     if (!this.#exchanges.delete(exchange.request.id)) return;
     this.budget.give(exchange.request.body.length);
-    const { record, request, usage } = exchange;
-    record.countTokens = () => usage.settle(record, request);
-    record.end();
+    exchange.record.answer = exchange;
+    exchange.record.end();
     if (this.#exchanges.size === 0) this.#idle?.();
   }
 

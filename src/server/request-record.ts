@@ -62,16 +62,17 @@ export class RequestRecord implements Arrival {
   bytesOut = 0;
   /** Known once they have been counted; `undefined` if it took none. */
   tokens: TokenUse | undefined;
-  /** Finds `tokens` and `servedModel` once it has ended. The answer's last bytes leave before that. */
-  countTokens: (() => void) | undefined;
+  /** Where `tokens` and `servedModel` can be found; the answer's last bytes leave before they are. */
+  answer: { countTokens(): void } | undefined;
   /** Name of the worker that had it last. */
   worker: string | undefined;
   /** When it had been read and waited for a worker. */
   queuedAt: number | undefined;
   dispatchedAt: number | undefined;
   firstByteAt: number | undefined;
-  /** Parts in which a stream came from the backend, when the last one did, and the longest time between two. */
+  /** Parts in which a stream came from the backend, when the first and the last did, and the longest time between two. */
   chunks = 0;
+  firstChunkAt = 0;
   lastChunkAt = 0;
   longestGapMs = 0;
   endedAt = 0;
@@ -108,8 +109,8 @@ export class RequestRecord implements Arrival {
 
   /** A part of a stream has come. Called for each token. */
   chunkAt(now: number): void {
-    if (this.chunks++ > 0 && now - this.lastChunkAt > this.longestGapMs)
-      this.longestGapMs = now - this.lastChunkAt;
+    if (this.chunks++ === 0) this.firstChunkAt = now;
+    else if (now - this.lastChunkAt > this.longestGapMs) this.longestGapMs = now - this.lastChunkAt;
     this.lastChunkAt = now;
   }
 

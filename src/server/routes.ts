@@ -159,14 +159,11 @@ export function createRoutes(options: RoutesOptions): Handler {
     const reading = isReading(request);
     const { path } = target;
     const isList = path === "/v1/models" || path === "/api/tags";
-    if (!isList && !(path.startsWith("/v1/models/") && reading))
-      return options.limits.around(
-        client,
-        record,
-        dialect,
-        (allowance) => relayRequest(surroundings, api, allowance),
-        (error) => refused(record, error, dialect),
-      );
+    if (!isList && !(path.startsWith("/v1/models/") && reading)) {
+      const allowance = options.limits.enter(client, record, dialect);
+      if (allowance !== undefined && "status" in allowance) return refused(record, allowance, dialect);
+      return relayRequest(surroundings, api, allowance);
+    }
     const allowed = allowedOf(relay.core.registry.models(), client);
     const response = isList
       ? listOfModels(request, reading, allowed, dialect, record.clientId)

@@ -259,9 +259,6 @@ export class WorkerSession {
   #relayEvents(): RelayEvents {
     const events = this.#events;
     // The rest of a message in which the link was closed is about requests that others may have by now.
-    const open = (tell: () => void): void => {
-      if (!this.#closed) tell();
-    };
     return {
       registered: (registration) => {
         this.#registered = true;
@@ -270,19 +267,26 @@ export class WorkerSession {
         this.#beat();
         events.registered(this, registration);
       },
-      models: (models, load) => open(() => events.models(this, models, load)),
+      models: (models, load) => {
+        if (!this.#closed) events.models(this, models, load);
+      },
       pong: (load) => {
         if (this.#pingedAt !== undefined) this.roundTripMs = this.#clock.now() - this.#pingedAt;
         this.#pingedAt = undefined;
-        open(() => events.load(this, load));
+        if (!this.#closed) events.load(this, load);
       },
-      head: (id, head) => open(() => events.head(id, head)),
+      head: (id, head) => {
+        if (!this.#closed) events.head(id, head);
+      },
       body: (id, bytes) => {
-        // Without a closure: this is called for each token.
         if (!this.#closed) events.body(id, bytes);
       },
-      end: (id) => open(() => events.end(id)),
-      broken: (id, failure) => open(() => events.broken(id, failure)),
+      end: (id) => {
+        if (!this.#closed) events.end(id);
+      },
+      broken: (id, failure) => {
+        if (!this.#closed) events.broken(id, failure);
+      },
       complaint: (code, message) =>
         this.#log.warn("A worker complains", { ...this.describe(), code, message: message.slice(0, 300) }),
     };

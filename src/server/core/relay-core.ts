@@ -4,9 +4,11 @@ import type { Ask } from "./fair-queue.ts";
 import type { Priority } from "./priority.ts";
 import { RequestQueue } from "./queue.ts";
 import { hasRoom, WorkerRegistry, type CoreWorker } from "./registry.ts";
-import type { CoreRequest } from "./request.ts";
+import { newRequest, type CoreRequest } from "./request.ts";
 import { chooseWorker, othersAwake } from "./scheduler.ts";
 import type { ArrivingRequest, CoreEffect, CoreEvent, CoreSettings, Refusal } from "./types.ts";
+
+const NOTHING: readonly CoreEffect[] = [];
 
 /** Times that a request goes back to the queue because its worker vanished before the first byte. */
 export const MAX_REQUEUES = 3;
@@ -30,7 +32,7 @@ export class RelayCore {
   #turn = 0;
   #draining = false;
   #leaving = false;
-  #effects: CoreEffect[] = [];
+  #effects: CoreEffect[] | undefined;
 
   constructor(settings: CoreSettings, random: () => number) {
     this.#settings = settings;
@@ -69,13 +71,17 @@ export class RelayCore {
 
   /**
    * @param now ms on a clock that never goes backwards
-   * @returns what to do, in order; the array is the caller's
+   * @returns what to do, in order
    */
-  handle(event: CoreEvent, now: number): CoreEffect[] {
-    this.#effects = [];
+  handle(event: CoreEvent, now: number): readonly CoreEffect[] {
+    this.#effects = undefined;
     this.#apply(event, now);
     if (this.#leaving && this.#queue.length > 0) this.#refuseForsaken(now);
-    return this.#effects;
+    return this.#effects ?? NOTHING;
+  }
+
+  #do(effect: CoreEffect): void {
+    (this.#effects ??= []).push(effect);
   }
 
   /** The time at which a `tick` is due next, or `undefined` when nothing waits for time. */
@@ -102,29 +108,15 @@ export class RelayCore {
       case "worker_joined":
         return this.#fill(this.registry.add(event.worker), now);
       case "worker_models":
-        return this.#withWorker(event.workerId, (worker) => {
-          this.registry.setModels(worker, event.models);
-          this.#correctLoad(worker, event.load, now);
-          this.#fillTroubled(now);
-        });
       case "worker_load":
-        return this.#withWorker(event.workerId, (worker) => this.#correctLoad(worker, event.load, now));
       case "worker_draining":
-        return this.#withWorker(event.workerId, (worker) => {
-          worker.draining = true;
-          this.#fillTroubled(now);
-        });
       case "worker_suspended":
-        return this.#withWorker(event.workerId, (worker) => {
-          worker.suspended = true;
-        });
       case "worker_resumed":
-        return this.#withWorker(event.workerId, (worker) => {
-          worker.suspended = false;
-          this.#fill(worker, now);
-        });
-      case "worker_lost":
-        return this.#withWorker(event.workerId, (worker) => this.#lose(worker, now));
+      case "worker_lost": {
+        const worker = this.registry.get(event.workerId);
+        if (worker !== undefined) this.#change(worker, event, now);
+        return;
+      }
       case "request_arrived":
         return this.#arrive(event.request, now);
       case "response_started": {
@@ -156,34 +148,38 @@ export class RelayCore {
     }
   }
 
-  #withWorker(id: string, act: (worker: CoreWorker) => void): void {
-    const worker = this.registry.get(id);
-    if (worker !== undefined) act(worker);
+  #change(worker: CoreWorker, event: Extract<CoreEvent, { workerId: string }>, now: number): void {
+    switch (event.type) {
+      case "worker_models":
+        this.registry.setModels(worker, event.models);
+        this.#correctLoad(worker, event.load, now);
+        return this.#fillTroubled(now);
+      case "worker_load":
+        return this.#correctLoad(worker, event.load, now);
+      case "worker_draining":
+        worker.draining = true;
+        return this.#fillTroubled(now);
+      case "worker_suspended":
+      case "worker_resumed":
+        worker.suspended = event.type === "worker_suspended";
+        return this.#fill(worker, now);
+      case "worker_lost":
+        return this.#lose(worker, now);
+    }
   }
 
   #arrive(arriving: ArrivingRequest, now: number): void {
-    const sequence = this.#queue.nextOrder();
-    const request: CoreRequest = {
-      ...arriving,
-      sequence,
-      turn: sequence,
-      arrivedAt: now,
-      losses: 0,
-      waitedMs: 0,
-      state: { phase: "queued", since: now },
-    };
+    const request = newRequest(arriving, this.#queue.nextOrder(), now);
     this.#requests.set(request.id, request);
     if (this.#draining) return this.#refuse(request, { code: "draining" });
     const choice = chooseWorker(this.registry.offering(request.model), request.needs, now);
     switch (choice.kind) {
       case "worker":
         return this.#dispatch(request, choice.worker, now);
-      case "cannot_carry":
-        return this.#refuse(request, {
-          code: "link_cannot_carry",
-          model: request.model,
-          needs: request.needs,
-        });
+      case "cannot_carry": {
+        const { model, needs } = request;
+        return this.#refuse(request, { code: "link_cannot_carry", model, needs });
+      }
       case "nobody":
         // A model that was offered a moment ago may be back in one: its worker reconnects.
         if (!this.#mayBeOffered(request.model)) {
@@ -223,12 +219,16 @@ export class RelayCore {
     request.state = { phase: "running", workerId: worker.id };
     worker.held.add(request.id);
     worker.lastTurn = ++this.#turn;
-    this.#effects.push({ type: "dispatch", requestId: request.id, workerId: worker.id });
+    this.#do({ type: "dispatch", requestId: request.id, workerId: worker.id });
   }
 
   /** Gives a worker that may have room what waits for it. */
   #fill(worker: CoreWorker, now: number): void {
-    if (this.#queue.length === 0 || this.#draining || worker.provider !== this.#settings.provider) return;
+    if (this.#queue.length > 0 && !this.#draining && worker.provider === this.#settings.provider)
+      this.#fillFromQueue(worker, now);
+  }
+
+  #fillFromQueue(worker: CoreWorker, now: number): void {
     const resting = worker.restUntil > now;
     const allows = ({ model, needs }: Ask) =>
       !resting || !othersAwake(this.registry.offering(model), needs, worker, now);
@@ -270,7 +270,7 @@ export class RelayCore {
       return;
     }
     const { workerId } = request.state;
-    this.#effects.push({ type: "cancel", requestId: request.id, workerId, reason });
+    this.#do({ type: "cancel", requestId: request.id, workerId, reason });
     const worker = this.registry.get(workerId);
     if (worker === undefined) return;
     worker.held.delete(request.id);
@@ -307,7 +307,7 @@ export class RelayCore {
   #refuse(request: CoreRequest, refusal: Refusal): void {
     if (request.state.phase === "queued") this.#queue.remove(request);
     this.#requests.delete(request.id);
-    this.#effects.push({ type: "refuse", requestId: request.id, refusal });
+    this.#do({ type: "refuse", requestId: request.id, refusal });
   }
 
   #tick(now: number): void {
@@ -338,7 +338,7 @@ export class RelayCore {
     for (const request of overdue) {
       if (request.state.phase === "queued") continue;
       this.#drop(request, "timeout", now);
-      this.#effects.push({
+      this.#do({
         type: "refuse",
         requestId: request.id,
         refusal: { code: "request_timeout", afterMs: limit },

@@ -1,4 +1,5 @@
 import type { Priority } from "./priority.ts";
+import type { ArrivingRequest } from "./types.ts";
 
 /** One request as the core knows it, from its arrival until its last byte or its refusal. */
 export interface CoreRequest {
@@ -24,3 +25,22 @@ export type RequestState =
   | { phase: "queued"; since: number }
   | { phase: "running"; workerId: string }
   | { phase: "streaming"; workerId: string };
+
+/** @param sequence its place in the order of arrivals */
+export function newRequest(arriving: ArrivingRequest, sequence: number, now: number): CoreRequest {
+  // Written out: copied as a whole it takes several times as long, and each request is.
+  const { id, model, needs, sender, priority } = arriving;
+  return {
+    id,
+    sender,
+    priority,
+    sequence,
+    turn: sequence,
+    model,
+    needs,
+    arrivedAt: now,
+    losses: 0,
+    waitedMs: 0,
+    state: { phase: "queued", since: now },
+  };
+}

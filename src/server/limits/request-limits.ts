@@ -74,31 +74,28 @@ export class RequestLimits {
   }
 
   /**
-   * Relays a request if the limits allow it, and tells with the answer how far they are used up.
+   * Lets a request in if the limits allow it, whose answer then tells how far they are used up.
    *
-   * @param relay gets what the request may take; `undefined` where no limit concerns it
-   * @param refuse answers a request that is over a limit
+   * @returns what it may take, `undefined` if no limit concerns it; or why it may not come
    */
-  around(
-    client: Client,
-    record: RequestRecord,
-    dialect: Dialect,
-    relay: (allowance: Allowance | undefined) => Promise<Response>,
-    refuse: (error: ClientError) => Response,
-  ): Response | Promise<Response> {
+  enter(client: Client, record: RequestRecord, dialect: Dialect): Allowance | ClientError | undefined {
     const subjects = this.#subjectsOf(client);
-    if (subjects === undefined) return relay(undefined);
-    record.stampAnswer = (fields) => {
-      const at = momentOf(this.#clock);
-      stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
-    };
+    if (subjects === undefined) return undefined;
+    record.stampAnswer = this.#stampOf(subjects, dialect);
     const least = leastNeed(record.method, record.path);
     const arrived = { now: record.startedAt, wall: record.at };
     const reserved = this.#limiter.reserve(subjects, NO_TOKENS, arrived, least);
-    if ("waitMs" in reserved) return refuse(limitError(reserved));
+    if ("waitMs" in reserved) return limitError(reserved);
     const allowance = new Allowance(this.#limiter, this.#clock, reserved);
     this.#allowances.set(record, allowance);
-    return relay(allowance);
+    return allowance;
+  }
+
+  #stampOf(subjects: readonly Subject[], dialect: Dialect) {
+    return (fields: Record<string, string>): void => {
+      const at = momentOf(this.#clock);
+      stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
+    };
   }
 
   /** A request runs no longer: another may come in its place. `ended` follows. */

@@ -105,7 +105,7 @@ export class RequestMetrics {
     if (firstByteAt === undefined) return;
     series.firstByte.observe((firstByteAt - record.startedAt) / 1_000);
     if (!record.streaming || record.chunks < 2) return;
-    series.meanGap.observe((record.lastChunkAt - firstByteAt) / (record.chunks - 1) / 1_000);
+    series.meanGap.observe((record.lastChunkAt - record.firstChunkAt) / (record.chunks - 1) / 1_000);
     series.longestGap.observe(record.longestGapMs / 1_000);
   }
 

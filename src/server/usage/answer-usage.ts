@@ -10,6 +10,11 @@ import { createUsageReader, framingOf, type UsageReader } from "./usage-reader.t
 /** With these a backend refuses a field that it does not know. */
 const REFUSES_FIELDS = new Set([400, 422]);
 
+/** Is told how many bytes of an answer are done with. */
+export interface Taker {
+  taken(bytes: number): void;
+}
+
 /**
  * What is done with one answer for the sake of its tokens: it is looked at as it passes, and what the relay
  * has asked for on its own account is taken out again.
@@ -66,15 +71,15 @@ export class AnswerUsage {
   /**
    * Looks at a part of the answer. Called for each token.
    *
-   * @param taken told of bytes that do not go to the client
+   * @param taker told of bytes that do not go to the client
    * @returns what goes to the client now; empty if that is nothing
    */
-  pass(part: Uint8Array<ArrayBuffer>, taken: (bytes: number) => void): Uint8Array<ArrayBuffer> {
+  pass(part: Uint8Array<ArrayBuffer>, taker: Taker): Uint8Array<ArrayBuffer> {
     if (this.#reader === undefined) return part;
     const plain = this.#reader.feed(part);
     if (this.#filter === undefined) return part;
     const passed = this.#filter.take(part, plain);
-    if (!plain) this.#tellRemoved(this.#filter, taken);
+    if (!plain) this.#tellRemoved(this.#filter, taker);
     return passed;
   }
 
@@ -83,11 +88,11 @@ export class AnswerUsage {
    *
    * @param whole the answer has come to its end
    */
-  rest(whole: boolean, taken: (bytes: number) => void): Uint8Array<ArrayBuffer> | undefined {
+  rest(whole: boolean, taker: Taker): Uint8Array<ArrayBuffer> | undefined {
     const filter = this.#filter;
     if (filter === undefined) return undefined;
     const rest = filter.rest(whole);
-    this.#tellRemoved(filter, taken);
+    this.#tellRemoved(filter, taker);
     return rest;
   }
 
@@ -123,9 +128,9 @@ export class AnswerUsage {
     return Math.round(record.bytesOut / eventBytes);
   }
 
-  #tellRemoved(filter: EventFilter, taken: (bytes: number) => void): void {
+  #tellRemoved(filter: EventFilter, taker: Taker): void {
     const removed = filter.takeRemoved();
-    if (removed > 0) taken(removed);
+    if (removed > 0) taker.taken(removed);
   }
 }
 

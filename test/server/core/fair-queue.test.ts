@@ -70,7 +70,7 @@ function busy(workers: JoiningWorker[], settings: Partial<CoreSettings> = {}) {
   };
 }
 
-const refused = (effects: CoreEffect[]) =>
+const refused = (effects: readonly CoreEffect[]) =>
   effects.map((effect) => (effect.type === "refuse" ? `${effect.requestId}: ${effect.refusal.code}` : ""));
 
 const sendersOf = (ids: (string | undefined)[]) => ids.map((id) => id?.replace(/\d+$/, "") ?? "-").join(" ");

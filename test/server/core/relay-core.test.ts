@@ -38,7 +38,7 @@ const dispatch = (requestId: string, workerId: string): CoreEffect => ({
   requestId,
   workerId,
 });
-const refusal = (effects: CoreEffect[]) =>
+const refusal = (effects: readonly CoreEffect[]) =>
   effects.map((effect) => (effect.type === "refuse" ? effect.refusal.code : effect.type));
 
 describe("Scheduler", () => {

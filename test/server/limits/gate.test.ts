@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { silentLog } from "../../../src/base/log.ts";
-import { relayError, type ClientError } from "../../../src/server/client-error.ts";
+import type { ClientError } from "../../../src/server/client-error.ts";
 import type { Client, Limits } from "../../../src/server/client.ts";
-import type { Allowance } from "../../../src/server/limits/allowance.ts";
+import { Allowance } from "../../../src/server/limits/allowance.ts";
 import { RequestLimits, type OwnLimits, type UsedTokens } from "../../../src/server/limits/request-limits.ts";
 import { RequestRecord } from "../../../src/server/request-record.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -40,29 +40,16 @@ class Gate {
       this.clock,
       this.limits.ended,
     );
-    let error: ClientError | undefined;
-    let allowance: Allowance | undefined;
-    const answer = () => {
-      const headers: Record<string, string> = {};
-      record.stampAnswer?.(headers);
-      return new Response(null, { headers });
-    };
-    const response = await this.limits.around(
-      client,
-      record,
-      "openai",
-      async (allowed) => {
-        allowance = allowed;
-        return answer();
-      },
-      (refused) => {
-        error = refused;
-        record.settle("refused", refused.code);
-        record.end();
-        return answer();
-      },
-    );
-    return { record, allowance, headers: response.headers, ...(error !== undefined && { error }) };
+    const entered = this.limits.enter(client, record, "openai");
+    const fields: Record<string, string> = {};
+    if (entered === undefined || entered instanceof Allowance) {
+      record.stampAnswer?.(fields);
+      return { record, allowance: entered, headers: new Headers(fields) };
+    }
+    record.settle("refused", entered.code);
+    record.end();
+    record.stampAnswer?.(fields);
+    return { record, allowance: undefined, headers: new Headers(fields), error: entered };
   }
 
   /** How many tokens a client has left, without asking for any. */
@@ -204,21 +191,13 @@ describe("A budget", () => {
   });
 });
 
-test("A relay without limits asks no time of a request", () => {
+test("A relay without limits keeps nothing of a request", () => {
   const gate = new Gate({ anonymous: {}, relay: {} });
   const record = new RequestRecord(
     { id: "i", clientId: "c", method: "POST", path: CHAT },
     gate.clock,
     () => {},
   );
-  const answer = Promise.resolve(new Response());
-  const given = gate.limits.around(
-    keyed("k", {}),
-    record,
-    "openai",
-    () => answer,
-    () => Response.json(relayError(500, "never", "never")),
-  );
-  // The very same promise: nothing stands in between.
-  expect(given).toBe(answer);
+  expect(gate.limits.enter(keyed("k", {}), record, "openai")).toBeUndefined();
+  expect(gate.limits.running).toBe(0);
 });
