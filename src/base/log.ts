@@ -68,8 +68,16 @@ function colourWanted(): boolean {
 
 type LineFormat = (level: string, date: Date, message: string, fields: LogFields | undefined) => string;
 
+/** ISO 8601 in UTC. Lines of the same ms share it: making it takes a sixth of the time for a line. */
+let written = { ms: Number.NaN, text: "" };
+function timestamp(date: Date): string {
+  const ms = date.getTime();
+  if (ms !== written.ms) written = { ms, text: date.toISOString() };
+  return written.text;
+}
+
 function jsonLine(level: string, date: Date, message: string, fields: LogFields | undefined): string {
-  return `${JSON.stringify({ time: date.toISOString(), level, message, ...fields })}\n`;
+  return `${JSON.stringify({ time: timestamp(date), level, message, ...fields })}\n`;
 }
 
 function prettyLines(): LineFormat {
@@ -78,7 +86,7 @@ function prettyLines(): LineFormat {
   return (level, date, message, fields) => {
     const label = level.padEnd(5);
     const head = stamped
-      ? `${date.toISOString()} ${label}`
+      ? `${timestamp(date)} ${label}`
       : colour
         ? `${COLOUR[level] ?? ""}${label}\u001b[0m`
         : label;

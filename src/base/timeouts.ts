@@ -27,7 +27,7 @@ export class Timeouts {
     if (last === undefined) this.#first = added;
     else last.next = added;
     this.#last = added;
-    this.#timer ??= this.#clock.after(this.#ms, () => this.#look());
+    this.#timer ??= this.#clock.after(this.#ms, this.#look);
     return added;
   }
 
@@ -47,17 +47,16 @@ export class Timeouts {
   }
 
   /** Fires what is due. Only then is the timer set again, for whatever waits by then. */
-  #look(): void {
+  readonly #look = (): void => {
     try {
       const now = this.#clock.now();
       while (this.#first !== undefined && this.#first.dueAt <= now) this.#first.expire();
     } finally {
       this.#stopTimer();
       const first = this.#first;
-      this.#timer =
-        first && this.#clock.after(Math.max(first.dueAt - this.#clock.now(), 1), () => this.#look());
+      this.#timer = first && this.#clock.after(Math.max(first.dueAt - this.#clock.now(), 1), this.#look);
     }
-  }
+  };
 
   #stopTimer(): void {
     this.#timer?.cancel();

@@ -269,10 +269,12 @@ export class Channel {
     if (this.#to - this.#from >= V2_BATCH) return this.flush();
     if (this.#scheduled) return;
     this.#scheduled = true;
-    this.#options.schedule(() => {
-      if (this.#scheduled) this.flush();
-    });
+    this.#options.schedule(this.#flushLater);
   }
+
+  readonly #flushLater = (): void => {
+    if (this.#scheduled) this.flush();
+  };
 
   #acknowledgedBy(payload: Uint8Array): void {
     if (payload.length !== 8)

@@ -13,16 +13,16 @@ export class Ledger {
     this.#sinks = sinks;
   }
 
-  readonly add = (record: RequestRecord): void => {
-    if (this.#ended.push(record) === 1) setImmediate(() => this.flush());
-  };
+  add(record: RequestRecord): void {
+    if (this.#ended.push(record) === 1) setImmediate(this.flush);
+  }
 
   /** Tells of what is there now. */
-  flush(): void {
+  readonly flush = (): void => {
     const ended = this.#ended;
     if (ended.length === 0) return;
     this.#ended = [];
     for (const record of ended) record.answer?.countTokens();
     for (const sink of this.#sinks) for (const record of ended) sink(record);
-  }
+  };
 }

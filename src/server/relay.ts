@@ -269,8 +269,9 @@ export class Relay {
 
   /** Tells the core, and does what it answers. */
   tell(event: CoreEvent): void {
-    for (const effect of this.core.handle(event, this.#clock.now())) this.#carryOut(effect);
-    if (MAKES_DEADLINES.has(event.type)) this.#armTimer();
+    const now = this.#clock.now();
+    for (const effect of this.core.handle(event, now)) this.#carryOut(effect);
+    if (MAKES_DEADLINES.has(event.type)) this.#armTimer(now);
   }
 
   #carryOut(effect: CoreEffect): void {
@@ -295,17 +296,17 @@ export class Relay {
   }
 
   /** One timer for everything the core waits for; set anew only when something is due earlier. */
-  #armTimer(): void {
-    const now = this.#clock.now();
+  #armTimer(now: number): void {
     const deadline = this.core.nextDeadline(now);
     if (deadline === undefined || (this.#timer !== undefined && this.#timer.at <= deadline)) return;
     this.#timer?.timer.cancel();
-    const timer = this.#clock.after(Math.max(0, deadline - now), () => {
-      this.#timer = undefined;
-      this.tell({ type: "tick" });
-    });
-    this.#timer = { at: deadline, timer };
+    this.#timer = { at: deadline, timer: this.#clock.after(Math.max(0, deadline - now), this.#tick) };
   }
+
+  readonly #tick = (): void => {
+    this.#timer = undefined;
+    this.tell({ type: "tick" });
+  };
 
   /** Lets go of the client for whom most is held, so that the others can go on. */
   #shedLargest(): void {

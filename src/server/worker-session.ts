@@ -218,7 +218,11 @@ export class WorkerSession {
   #send(socket: WorkerSocket, message: string | Uint8Array<ArrayBuffer>): void {
     if (this.#closed || socket !== this.#socket) return;
     this.#sent += Buffer.byteLength(message);
-    if (socket.send(message)) return;
+    if (!socket.send(message)) this.#dropped(socket);
+  }
+
+  /** The link has a hole. */
+  #dropped(socket: WorkerSocket): void {
     this.#log.warn("A worker does not read what it is sent and was disconnected", this.describe());
     socket.terminate();
     // Not within this turn: whoever is sending has not finished with its own bookkeeping.

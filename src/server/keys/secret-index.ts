@@ -52,7 +52,8 @@ export class SecretIndex<R extends Hashed> {
     const alike = this.#byPrefix.get(prefixOf(secret));
     if (alike === undefined || this.#hash === undefined) return undefined;
     const shown = this.#hash(secret);
-    const entry = alike.find(({ hash }) => hash.length === shown.length && timingSafeEqual(hash, shown));
-    return entry && this.#byId.get(entry.id);
+    for (const { id, hash } of alike)
+      if (hash.length === shown.length && timingSafeEqual(hash, shown)) return this.#byId.get(id);
+    return undefined;
   }
 }

@@ -168,12 +168,15 @@ export class Limiter {
   #accountOf(subject: Subject, at: Moment): Account {
     const { id, kind, limits } = subject;
     const account = kind === "relay" ? this.#relay : this.#keptAccount(kind, id, at);
-    if (limits === account.limits) return account;
+    if (limits !== account.limits) this.#configure(account, subject);
+    return account;
+  }
+
+  #configure(account: Account, { id, limits }: Subject): void {
     account.configure(limits, (tokens, period) => {
       this.#onBudget();
       return new Budget(tokens, period, (start) => this.#usedBefore(id, period, start));
     });
-    return account;
   }
 
   #keptAccount(kind: "key" | "address", id: string, at: Moment): Account {

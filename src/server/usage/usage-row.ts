@@ -8,6 +8,7 @@ const MAX_PATH = 512;
 /** What is kept of a request that has ended. */
 export function usageRow(record: RequestRecord): UsageRow {
   const { client, tokens } = record;
+  const { queueMs, firstByteMs, totalMs } = record.times();
   return {
     id: record.id,
     at: record.at,
@@ -20,7 +21,9 @@ export function usageRow(record: RequestRecord): UsageRow {
     status: record.status,
     outcome: record.outcome ?? "complete",
     reason: record.reason,
-    ...record.times(),
+    queueMs,
+    firstByteMs,
+    totalMs,
     promptTokens: tokens?.prompt ?? 0,
     completionTokens: tokens?.completion ?? 0,
     cachedTokens: tokens?.cached ?? 0,
