@@ -49,7 +49,7 @@ export function stringAt(json: Uint8Array, start: number, end: number): string |
 }
 
 /** Whether text is what it stands for: ASCII, with no escapes and nothing that must be escaped. */
-function isPlain(json: Uint8Array, start: number, end: number): boolean {
+export function isPlain(json: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++) {
     const byte = json[at]!;
     if (byte < SPACE || byte >= DELETE || byte === BACKSLASH) return false;

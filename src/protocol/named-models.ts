@@ -10,6 +10,7 @@ import {
   CLOSE_BRACKET,
   COLON,
   COMMA,
+  isPlain,
   OPEN_BRACE,
   OPEN_BRACKET,
   QUOTE,
@@ -94,7 +95,7 @@ export function scanBody(json: Uint8Array): ScannedBody {
           expectsStream = name === "stream";
           if (expectsStream) found.stream = undefined;
         } else if (depth === 1 && expectsModel) {
-          models.push(stringAt(json, at, end));
+          models.push(modelAt(json, at, end));
           expectsModel = false;
         }
         at = end - 1;
@@ -138,6 +139,26 @@ function spells(word: Uint8Array, json: Uint8Array, start: number, added: number
 function hasEscape(json: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++) if (json[at] === BACKSLASH) return true;
   return false;
+}
+
+/**
+ * What was named last is likely to be named again, and is compared rather than decoded: a decoder that is
+ * not in the processor's caches takes some 8 µs.
+ */
+let lastNamed = "";
+const MAX_LAST_NAMED = 256;
+
+function modelAt(json: Uint8Array, start: number, end: number): string | undefined {
+  if (isText(lastNamed, json, start + 1, end - 1)) return lastNamed;
+  const model = stringAt(json, start, end);
+  if (model !== undefined && model.length <= MAX_LAST_NAMED) lastNamed = model;
+  return model;
+}
+
+function isText(text: string, json: Uint8Array, start: number, end: number): boolean {
+  if (text.length !== end - start || !isPlain(json, start, end)) return false;
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) !== json[start + at]) return false;
+  return true;
 }
 
 function isBlank(json: Uint8Array, from: number): boolean {

@@ -53,6 +53,26 @@ describe("Models named in a body", () => {
     }
   });
 
+  test("are told from the one that was named before", () => {
+    const one = (bytes: Uint8Array) => namedModels(bytes)[0];
+    const bodies: [Uint8Array, string | undefined][] = [
+      [Buffer.from('{"model":"a\\\\b"}'), "a\\b"],
+      [Buffer.from('{"model":"a\\b"}'), "a\b"],
+      [Buffer.from('{"model":"é"}'), "é"],
+      [Buffer.from('{"model":"é"}', "latin1"), "\ufffd"],
+      [Buffer.from('{"model":"ab"}'), "ab"],
+      [Buffer.from('{"model":"ac"}'), "ac"],
+      [Buffer.from('{"model":"a"}'), "a"],
+      [Buffer.from('{"model":"a\tb"}'), undefined],
+      [Buffer.from('{"model":""}'), ""],
+    ];
+    for (const [body, model] of bodies)
+      for (const [other] of bodies) {
+        one(other);
+        expect([one(body), one(body)]).toEqual([model, model]);
+      }
+  });
+
   test("are found in deep and long texts without delay of its own making", () => {
     expect(named(`{"a":${"[".repeat(1_000_000)}${"]".repeat(1_000_000)},"model":"m"}`)).toEqual(["m"]);
     expect(named(`{"a":"${'\\"'.repeat(1_000_000)}","model":"m"}`)).toEqual(["m"]);
