@@ -70,7 +70,7 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp; why: string }[] = 
   {
     what: "SQL",
     pattern: /from "bun:sqlite"|\bnew (Bun\.)?SQL\(/,
-    files: /^server\/store\/(sqlite|postgres)-database\.ts$/,
+    files: /^server\/store\/((sqlite|postgres)-database|sqlite-usage)\.ts$/,
     why: "the store owns the database, and works with it in a thread of its own",
   },
   {

@@ -9,6 +9,7 @@ import { migrate, schemaVersion } from "./schema.ts";
 import { SqliteDatabase } from "./sqlite-database.ts";
 import { checkDatabase, noteProbe } from "./store-check.ts";
 import type { CallRequest } from "./store-messages.ts";
+import { storableValues } from "./usage-columns.ts";
 
 /** Longest time for changing old tables; calls that wait for it end at their own time. */
 const MIGRATION_LIMIT_MS = 10 * 60_000;
@@ -59,6 +60,12 @@ export class DatabaseService {
         const version = await this.#prepare(signal);
         await database.run("write", (sql) => noteProbe(sql, this.#clock), signal);
         return version;
+      }
+      case "insertUsage": {
+        await this.#prepare(signal);
+        // The types of the arguments were checked where the call was made.
+        const values = storableValues(args[0] as string);
+        return values.length === 0 ? undefined : database.insertUsage(values, signal);
       }
       case "check":
         return checkDatabase(database, this.#clock, signal);

@@ -2,6 +2,7 @@ import type { SQL } from "bun";
 import type { Clock } from "../../base/clock.ts";
 import { formatDuration } from "../../base/duration.ts";
 import { StoreError } from "./store-error.ts";
+import type { Value } from "./usage-columns.ts";
 
 export type Dialect = "sqlite" | "postgres";
 
@@ -23,6 +24,8 @@ export interface Database {
    * @throws {StoreError}
    */
   run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T>;
+  /** Adds rows of usage, as `run` does work. @param values of the rows, one behind the other */
+  insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

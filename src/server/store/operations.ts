@@ -14,14 +14,7 @@ import {
   workerSecretsAfter,
 } from "./key-operations.ts";
 import type { Context } from "./operation.ts";
-import {
-  findRequest,
-  insertUsage,
-  recentRequests,
-  removeUsage,
-  sumUsage,
-  tokensByKey,
-} from "./usage-operations.ts";
+import { findRequest, recentRequests, removeUsage, sumUsage, tokensByKey } from "./usage-operations.ts";
 
 export interface Operation<A extends unknown[], R> {
   access: Access;
@@ -48,7 +41,6 @@ export const OPERATIONS = {
   workerSecretsAfter: reads(workerSecretsAfter),
   insertWorkerSecret: writes(insertWorkerSecret),
   revokeWorkerSecret: writes(revokeWorkerSecret),
-  insertUsage: writes(insertUsage),
   sumUsage: reads(sumUsage),
   recentRequests: reads(recentRequests),
   tokensByKey: reads(tokensByKey),

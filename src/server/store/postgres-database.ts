@@ -10,6 +10,7 @@ import {
   type Work,
 } from "./database.ts";
 import { isBusy, storeErrorOf } from "./failure.ts";
+import { COLUMN_LIST, recordsOf, TYPED_COLUMN_LIST, type Value } from "./usage-columns.ts";
 
 /** The relay asks for little, and all of it at once only when it starts. */
 const MAX_CONNECTIONS = 4;
@@ -17,6 +18,9 @@ const MAX_CONNECTIONS = 4;
 const RETRY_MS = 20;
 /** Part of a call's time after which the server gives a statement up, so that its answer comes before the end. */
 const STATEMENT_SHARE = 0.9;
+
+/** One statement for batches of all sizes: the server keeps each that it has prepared. */
+const INSERT_USAGE = `INSERT INTO usage (${COLUMN_LIST}) SELECT ${COLUMN_LIST} FROM json_to_recordset($1::json) AS given (${TYPED_COLUMN_LIST}) ON CONFLICT (id) DO NOTHING`;
 
 /** A PostgreSQL server. Its client connects again by itself; connections that hang are replaced. */
 export class PostgresDatabase implements Database {
@@ -33,6 +37,11 @@ export class PostgresDatabase implements Database {
     this.location = withoutSecrets(this.#url);
     this.#settings = settings;
     this.#tools = tools;
+  }
+
+  async insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
+    const records = recordsOf(values);
+    await this.run("write", (sql) => sql.unsafe(INSERT_USAGE, [records]), signal);
   }
 
   async run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T> {

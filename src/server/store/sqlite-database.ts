@@ -6,7 +6,9 @@ import { errorCode } from "../../base/errors.ts";
 import { wait } from "../../base/wait.ts";
 import type { Access, Database, DatabaseSettings, DatabaseTools, Work } from "./database.ts";
 import { isBusy, storeErrorOf } from "./failure.ts";
+import { SqliteUsage } from "./sqlite-usage.ts";
 import { StoreError } from "./store-error.ts";
+import type { Value } from "./usage-columns.ts";
 
 /** SQLite itself waits that long for a lock, ms; the thread does nothing else meanwhile. */
 const BUSY_MS = 50;
@@ -15,13 +17,22 @@ const RETRY_MS = 10;
 /** What the file of recent changes is cut to after a burst. */
 const JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024;
 
-/** A file with one connection, which runs one piece of work at a time. */
+/** Of each connection. */
+const PRAGMAS = [
+  `PRAGMA busy_timeout = ${BUSY_MS}`,
+  "PRAGMA foreign_keys = ON",
+  "PRAGMA synchronous = NORMAL",
+  `PRAGMA journal_size_limit = ${JOURNAL_LIMIT_BYTES}`,
+];
+
+/** A file on which one piece of work is done at a time. */
 export class SqliteDatabase implements Database {
   readonly dialect = "sqlite";
   readonly location: string;
   readonly #settings: DatabaseSettings;
   readonly #tools: DatabaseTools;
   #sql: SQL | undefined;
+  #usage: SqliteUsage | undefined;
   /** Ends when the work before the next one has. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -31,11 +42,22 @@ export class SqliteDatabase implements Database {
     this.#tools = tools;
   }
 
-  async run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T> {
+  run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T> {
+    return this.#untilFree(signal, () => this.#attempt(access, work));
+  }
+
+  insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
+    return this.#untilFree(signal, async () => {
+      this.#usage ??= new SqliteUsage(this.location, PRAGMAS);
+      this.#usage.insert(values);
+    });
+  }
+
+  async #untilFree<T>(signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
     for (;;) {
       signal.throwIfAborted();
       try {
-        return await this.#inTurn(() => this.#attempt(access, work));
+        return await this.#inTurn(() => this.#attended(attempt));
       } catch (thrown) {
         const error = storeErrorOf(thrown, this.dialect, this.location);
         if (!isBusy(thrown)) throw error;
@@ -59,12 +81,16 @@ export class SqliteDatabase implements Database {
   }
 
   async #attempt<T>(access: Access, work: Work<T>): Promise<T> {
+    this.#sql ??= await this.#open();
+    const sql = this.#sql;
+    if (access === "read") return work(sql);
+    // Takes the lock first: a transaction that has read may not be able to write any more.
+    return sql.begin("immediate", (tx) => work(tx));
+  }
+
+  async #attended<T>(attempt: () => Promise<T>): Promise<T> {
     try {
-      this.#sql ??= await this.#open();
-      const sql = this.#sql;
-      if (access === "read") return await work(sql);
-      // Takes the lock first: a transaction that has read may not be able to write any more.
-      return await sql.begin("immediate", (tx) => work(tx));
+      return await attempt();
     } catch (thrown) {
       // A connection that met a full or failing disk may still be in a transaction.
       if (!isBusy(thrown) && !(errorCode(thrown) ?? "").startsWith("SQLITE_CONSTRAINT")) await this.#forget();
@@ -83,10 +109,7 @@ export class SqliteDatabase implements Database {
     // As a path, what follows a question mark would be parameters.
     const sql = new SQL({ adapter: "sqlite", filename: pathToFileURL(file), create: false, readwrite: true });
     try {
-      await sql.unsafe(`PRAGMA busy_timeout = ${BUSY_MS}`);
-      await sql.unsafe("PRAGMA foreign_keys = ON");
-      await sql.unsafe("PRAGMA synchronous = NORMAL");
-      await sql.unsafe(`PRAGMA journal_size_limit = ${JOURNAL_LIMIT_BYTES}`);
+      for (const pragma of PRAGMAS) await sql.unsafe(pragma);
       if (purpose === "serve") await sql.unsafe("PRAGMA journal_mode = WAL");
       return sql;
     } catch (thrown) {
@@ -98,6 +121,8 @@ export class SqliteDatabase implements Database {
   async #forget(): Promise<void> {
     const sql = this.#sql;
     this.#sql = undefined;
+    this.#usage?.close();
+    this.#usage = undefined;
     await sql?.close();
   }
 }

@@ -31,7 +31,8 @@ export const TYPED_COLUMN_LIST = Object.entries(COLUMNS)
   .map(([name, type]) => `${name} ${type}`)
   .join(", ");
 
-type Value = string | number | null;
+/** What a column holds. */
+export type Value = string | number | null;
 
 /**
  * Rows on their way to the thread of the database: their values in the order of the columns, one row behind

@@ -2,14 +2,7 @@ import type { Outcome } from "../request-record.ts";
 import type { RequestFilter, UsageGroup, UsageRow, UsageSum } from "../usage/usage-store.ts";
 import { integer, optionalInteger, optionalText, text, type Row } from "./columns.ts";
 import type { Context } from "./operation.ts";
-import {
-  COLUMN_NAMES,
-  COLUMN_LIST,
-  recordsOf,
-  storable,
-  storableValues,
-  TYPED_COLUMN_LIST,
-} from "./usage-columns.ts";
+import { COLUMN_LIST, storable } from "./usage-columns.ts";
 
 const DAY_MS = 86_400_000;
 /** Rows of one answer: taking them over costs the relay's thread 2 ms (2026-11). */
@@ -40,28 +33,6 @@ function rowOf(row: Row): UsageRow {
     bytesIn: integer(row["bytes_in"]),
     bytesOut: integer(row["bytes_out"]),
   };
-}
-
-/** One statement for all rows: the 10,000 values of a full batch are far from what SQLite takes (32,767 at least, 2026-11). */
-function insertStatement(rows: number): string {
-  const places = `(${COLUMN_NAMES.map(() => "?").join(",")})`;
-  const all = Array<string>(rows).fill(places).join(",");
-  return `INSERT INTO usage (${COLUMN_LIST}) VALUES ${all} ON CONFLICT (id) DO NOTHING`;
-}
-
-/** @param valuesJson as `usageValues` gives them, one row behind the other, in one array */
-export async function insertUsage({ sql, database }: Context, valuesJson: string): Promise<void> {
-  const values = storableValues(valuesJson);
-  if (values.length === 0) return;
-  if (database.dialect === "sqlite") {
-    await sql.unsafe(insertStatement(values.length / COLUMN_NAMES.length), values);
-    return;
-  }
-  // One statement for batches of all sizes: the server keeps each that it has prepared.
-  await sql.unsafe(
-    `INSERT INTO usage (${COLUMN_LIST}) SELECT ${COLUMN_LIST} FROM json_to_recordset($1::json) AS given (${TYPED_COLUMN_LIST}) ON CONFLICT (id) DO NOTHING`,
-    [recordsOf(values)],
-  );
 }
 
 const SUMS = `COUNT(*) AS requests,
