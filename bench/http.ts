@@ -1,6 +1,6 @@
 /** Where the parts of one HTTP/1.1 response go. Body bytes come as a range, to save a copy. */
 export interface ResponseSink {
-  head(status: number, headers: ReadonlyMap<string, string>): void;
+  head(status: number): void;
   body(from: Buffer, start: number, end: number): void;
   /** The response is complete. @param keepAlive whether the connection can carry another */
   end(keepAlive: boolean): void;
@@ -20,6 +20,19 @@ function hexValue(byte: number): number {
   if (byte >= 48 && byte <= 57) return byte - 48;
   const lower = byte | 32;
   return lower >= 97 && lower <= 102 ? lower - 87 : -1;
+}
+
+const CONNECTION = "\r\nconnection:";
+const CONTENT_LENGTH = "\r\ncontent-length:";
+const TRANSFER_ENCODING = "\r\ntransfer-encoding:";
+
+/** @param name between the line break before it and its colon */
+function fieldOf(head: string, name: string): string | undefined {
+  const at = head.indexOf(name);
+  if (at < 0) return undefined;
+  const from = at + name.length;
+  const end = head.indexOf("\r\n", from);
+  return head.slice(from, end < 0 ? head.length : end).trim();
 }
 
 /**
@@ -97,22 +110,18 @@ export class ResponseReader {
   }
 
   #startBody(head: string): void {
-    const [first = "", ...lines] = head.split("\r\n");
-    const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(first)?.[1]);
+    const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |\r|$)/.exec(head)?.[1]);
     if (Number.isNaN(status))
       throw new HttpSyntaxError(
-        `Cannot read the response: it starts with ${JSON.stringify(first.slice(0, 40))}`,
+        `Cannot read the response: it starts with ${JSON.stringify(head.slice(0, 40))}`,
       );
     if (status < 200) return;
-    const headers = new Map<string, string>();
-    for (const line of lines) {
-      const colon = line.indexOf(":");
-      headers.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim());
-    }
-    this.#keepAlive = headers.get("connection")?.toLowerCase() !== "close" && !first.startsWith("HTTP/1.0");
-    this.#sink.head(status, headers);
-    const length = headers.get("content-length");
-    if (headers.get("transfer-encoding")?.toLowerCase().endsWith("chunked") === true) {
+    // Looked for where they stand: taking all of them apart, a subject would be blamed for each field it has.
+    const fields = head.toLowerCase();
+    this.#keepAlive = fieldOf(fields, CONNECTION) !== "close" && !fields.startsWith("http/1.0");
+    this.#sink.head(status);
+    const length = fieldOf(fields, CONTENT_LENGTH);
+    if (fieldOf(fields, TRANSFER_ENCODING)?.endsWith("chunked") === true) {
       this.#startSize();
     } else if (length !== undefined) {
       this.#left = Number(length);
