@@ -3,6 +3,7 @@ import { timing } from "../base/server-timing.ts";
 import { errorEvent, type Dialect } from "../protocol/dialect.ts";
 import { responseHeadersForClient } from "../protocol/headers.ts";
 import type { CancelReason, LinkRequest, ResponseHead } from "../protocol/messages.ts";
+import { AnswerHeaders } from "./answer-headers.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { ClientError } from "./client-error.ts";
 import { idHeaders, keepAlive, STREAM_HEADERS, STREAM_TYPE } from "./dialect.ts";
@@ -10,16 +11,11 @@ import { errorResponse } from "./error-response.ts";
 import { isBodiless, type AnswerEvents, type AnswerHolder, type ExchangeState } from "./exchange-state.ts";
 import { lateError, MAX_LATE_ERROR } from "./late-answer.ts";
 import type { RequestRecord } from "./request-record.ts";
-import { ResponseStream } from "./response-stream.ts";
+import { MAX_WHOLE, ResponseStream } from "./response-stream.ts";
 import { AnswerUsage } from "./usage/answer-usage.ts";
 
 const encoder = new TextEncoder();
-
-/**
- * A longer answer leaves as a stream even when it is here as a whole: what a client does not read is
- * then counted and can be let go of.
- */
-const MAX_WHOLE = 256 * 1024;
+const answerHeaders = new AnswerHeaders();
 
 /** What an exchange needs from its surroundings. */
 export interface ExchangeContext {
@@ -304,7 +300,7 @@ export class Exchange {
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
     const sent = isBodiless(this.request.method, head.status) ? null : body;
     if (!(sent instanceof ReadableStream)) this.#client.whole();
-    this.#client.answer(new Response(sent, { status: head.status, headers }));
+    this.#client.answer(new Response(sent, { status: head.status, headers: answerHeaders.of(headers) }));
   }
 
   /** Queue and worker time in ms (W3C Server Timing); the worker adds its backend's. */

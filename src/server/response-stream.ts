@@ -6,6 +6,12 @@ const JOIN_BYTES = 64 * 1024;
 
 const NEWLINE = 0x0a;
 
+/**
+ * A longer answer leaves as a stream even when it is here as a whole: what a client does not read is
+ * then counted and can be let go of.
+ */
+export const MAX_WHOLE = 256 * 1024;
+
 export interface ResponseStreamEvents {
   /** So many bytes have been handed to the client's connection, or are not wanted any more. */
   taken(bytes: number): void;
