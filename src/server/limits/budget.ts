@@ -32,7 +32,11 @@ export class Budget {
   /** The period of this time; what is held is given back to the one from which it was taken. */
   at(wall: number): Span {
     const last = this.#spans.at(-1);
-    if (last !== undefined && last.start <= wall && wall < last.end) return last;
+    return last !== undefined && last.start <= wall && wall < last.end ? last : this.#other(wall);
+  }
+
+  /** The period of this time, which is not the one in use. */
+  #other(wall: number): Span {
     const start = periodStart(this.period, wall);
     const known = this.#spans.findIndex((span) => span.start === start);
     const span = this.#spans.splice(known < 0 ? this.#spans.length : known, 1)[0] ?? {

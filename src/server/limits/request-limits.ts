@@ -49,6 +49,8 @@ export class RequestLimits {
   readonly #allowances = new Map<RequestRecord, Allowance>();
   #anonymous: Limits = {};
   #relay: Subject | undefined;
+  /** A key's client is the same object until the key is changed. */
+  #ofKeys = new WeakMap<Client, readonly Subject[]>();
   /** When what was used of budgets was asked for last, and what is becoming of it. */
   #askedAt = Number.NEGATIVE_INFINITY;
   #asking: "open" | "failed" | undefined;
@@ -65,6 +67,7 @@ export class RequestLimits {
   configure(limits: OwnLimits | undefined): void {
     const { anonymous = {}, relay = {} } = limits ?? {};
     this.#anonymous = anonymous;
+    this.#ofKeys = new WeakMap();
     this.#relay = hasLimit(relay) ? { kind: "relay", id: "", limits: relay } : undefined;
   }
 
@@ -111,12 +114,24 @@ export class RequestLimits {
     allowance.settle(record);
   };
 
-  #subjectsOf({ id, key, limits }: Client): readonly Subject[] | undefined {
+  /** Those whose limits concern a client; none if there are none. */
+  #subjectsOf(client: Client): readonly Subject[] | undefined {
+    const { id, key, limits } = client;
     const own = key === undefined ? this.#anonymous : limits;
     if (own.budget !== undefined) this.#learn(LEARN_EVERY_MS);
+    if (key === undefined) return this.#subjects("address", id, own);
+    let subjects = this.#ofKeys.get(client);
+    if (subjects === undefined) {
+      subjects = this.#subjects("key", id, limits) ?? [];
+      this.#ofKeys.set(client, subjects);
+    }
+    return subjects.length === 0 ? undefined : subjects;
+  }
+
+  #subjects(kind: "address" | "key", id: string, limits: Limits): readonly Subject[] | undefined {
     const relay = this.#relay;
-    if (!hasLimit(own)) return relay && [relay];
-    const subject: Subject = { kind: key === undefined ? "address" : "key", id, limits: own };
+    if (!hasLimit(limits)) return relay && [relay];
+    const subject: Subject = { kind, id, limits };
     return relay === undefined ? [subject] : [subject, relay];
   }
 
