@@ -82,7 +82,10 @@ export function textList(fields: Fields, name: string): string[] {
   return value as string[];
 }
 
-/** Header fields; values that are not strings are left out, since no header has one. */
+/**
+ * Header fields by lower-case name, as HTTP does not tell spellings apart: a peer that writes a name in
+ * capitals must not be looked at without it. Values that are not strings are left out, since no header has one.
+ */
 export function headerFields(fields: Fields, name: string): HeaderFields {
   const value = fields[name];
   if (value === undefined || value === null) return {};
@@ -90,7 +93,7 @@ export function headerFields(fields: Fields, name: string): HeaderFields {
   const headers: HeaderFields = {};
   for (const key in value) {
     const entry: unknown = (value as Fields)[key];
-    if (typeof entry === "string") headers[key] = entry;
+    if (typeof entry === "string") headers[key.toLowerCase()] = entry;
   }
   return headers;
 }

@@ -58,6 +58,17 @@ describe("Worker request", () => {
     ["although it is given out for none", { model: "", body: '{"model":"secret"}' }],
     ["in a form", { body: form("secret"), headers: formHeaders }],
     ["in a form besides its own", { body: form("tiny", "secret"), headers: formHeaders }],
+    [
+      "in a form that is called one in capitals",
+      { body: form("secret"), headers: { "Content-Type": formHeaders["content-type"] } },
+    ],
+    [
+      "in a form that is called JSON as well",
+      {
+        body: form("secret"),
+        headers: { "content-type": "application/json", "CONTENT-TYPE": formHeaders["content-type"] },
+      },
+    ],
   ])("that names another model %s does not reach the backend", async (_, more) => {
     await using all = await bench({ models: { all: false, names: [{ public: "tiny", backend: "tiny" }] } });
     all.link.request("r1", CHAT, more);
