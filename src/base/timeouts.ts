@@ -38,7 +38,10 @@ export class Timeouts {
   }
 
   /** Of what waits here only. */
-  remove({ previous, next }: Timeout): void {
+  remove(timeout: Timeout): void {
+    const { previous, next } = timeout;
+    // One that is held for long is not to hold all that came after it.
+    timeout.previous = timeout.next = undefined;
     if (previous === undefined) this.#first = next;
     else previous.next = next;
     if (next === undefined) this.#last = previous;
@@ -68,7 +71,7 @@ class Timeout implements Timer {
   readonly dueAt: number;
   previous: Timeout | undefined;
   next: Timeout | undefined = undefined;
-  readonly #fire: () => void;
+  #fire: (() => void) | undefined;
   /** Where it waits. */
   #timeouts: Timeouts | undefined;
 
@@ -82,10 +85,12 @@ class Timeout implements Timer {
   cancel(): void {
     this.#timeouts?.remove(this);
     this.#timeouts = undefined;
+    this.#fire = undefined;
   }
 
   expire(): void {
+    const fire = this.#fire;
     this.cancel();
-    this.#fire();
+    fire?.();
   }
 }

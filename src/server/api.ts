@@ -98,14 +98,16 @@ class RelayedRequest implements AnswerEvents {
   read(): void {
     const { relay, bodies } = this.#surroundings;
     const { request, headers, connection } = this.#api;
-    // Prefill takes minutes: an answer may be silent for as long as it takes.
-    connection.allowSilence();
-    bodies.read(request, headers["content-length"], relay.config.maxBody, (read) =>
-      this.#guarded(() => {
-        if (read.ok) this.#look(read.bytes);
-        else this.#refuse(read.error);
-      }),
-    );
+    this.#guarded(() => {
+      // Prefill takes minutes: an answer may be silent for as long as it takes.
+      connection.allowSilence();
+      bodies.read(request, headers["content-length"], relay.config.maxBody, (read) =>
+        this.#guarded(() => {
+          if (read.ok) this.#look(read.bytes);
+          else this.#refuse(read.error);
+        }),
+      );
+    });
   }
 
   /** Finds what the relay has to know of the body. */
@@ -190,6 +192,7 @@ class RelayedRequest implements AnswerEvents {
   }
 
   #fail(error: unknown): void {
+    this.whole();
     this.answer(this.#surroundings.failed(this.#api, error));
   }
 

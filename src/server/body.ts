@@ -78,6 +78,11 @@ export class BodyReader {
     void request.arrayBuffer().then(came, () => came(undefined));
   }
 
+  /** From now on no timer is left once nothing is read. */
+  close(): void {
+    this.#limits.close();
+  }
+
   /** @param buffer `undefined` if the body broke off */
   #take(buffer: ArrayBuffer | undefined, declared: number): BodyResult {
     // A body that breaks off need not reject.
@@ -149,10 +154,19 @@ class PartReader {
       this.#timer.cancel();
     }
     if (this.#late) return this.#giveUp(tooSlow());
+    try {
+      return { ok: true, bytes: this.#whole() };
+    } catch {
+      // There is not as much memory in one piece.
+      return this.#giveUp(overloaded(this.#budget));
+    }
+  }
+
+  #whole(): Uint8Array<ArrayBuffer> {
     this.#closeJoined();
-    const bytes =
-      this.#parts.length === 1 ? (this.#parts[0] as Uint8Array<ArrayBuffer>) : Buffer.concat(this.#parts);
-    return { ok: true, bytes };
+    return this.#parts.length === 1
+      ? (this.#parts[0] as Uint8Array<ArrayBuffer>)
+      : Buffer.concat(this.#parts);
   }
 
   #take(part: Uint8Array): ClientError | undefined {

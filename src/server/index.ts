@@ -4,6 +4,7 @@ import { CLOSE } from "../protocol/limits.ts";
 import type { Log } from "../base/log.ts";
 import { createAdmin } from "./admin/index.ts";
 import type { AdminRoute } from "./admin/admin-desk.ts";
+import { BodyReader } from "./body.ts";
 import type { Bodies } from "./bodies/index.ts";
 import { createClientAdmission } from "./client-admission.ts";
 import { accessLog } from "./access-log.ts";
@@ -100,6 +101,7 @@ export function createRelayApp(
   }: StartDependencies,
 ): RelayApp {
   const relay = new Relay(config, { clock, log, random });
+  const bodyReader = new BodyReader(relay.budget, clock);
   let departure: Departure | undefined;
   const metrics = createMetrics({ relay, clock, certificates, storeHealth, usage, bodies });
   const admission = new WorkerAdmission(config.workerSecret, clock, ring);
@@ -130,6 +132,7 @@ export function createRelayApp(
       : createAdmin({
           token: adminToken,
           relay,
+          bodies: bodyReader,
           ring,
           routes: [...routes, ...(usage?.routes ?? [])],
           clock,
@@ -138,15 +141,18 @@ export function createRelayApp(
   const proxies = createTrustedProxies(config.trustedProxy);
   const tracing = config.tracing && createTracing(config.tracing, { clock, log, random });
   const limits = new RequestLimits({ clock, log, limits: config.limits, usedTokens });
-  const ledger = new Ledger([
-    limits.ended,
-    accessLog(log),
-    metrics.ended,
-    ...(admin === undefined ? [] : [admin.ended]),
-    ...(tracing === undefined ? [] : [tracing.ended]),
-    ...(usage === undefined ? [] : [usage.ended]),
-    ...(bodies === undefined ? [] : [bodies.ended]),
-  ]);
+  const ledger = new Ledger(
+    [
+      limits.ended,
+      accessLog(log),
+      metrics.ended,
+      ...(admin === undefined ? [] : [admin.ended]),
+      ...(tracing === undefined ? [] : [tracing.ended]),
+      ...(usage === undefined ? [] : [usage.ended]),
+      ...(bodies === undefined ? [] : [bodies.ended]),
+    ],
+    log,
+  );
   let cors = new CorsPolicy(config.corsOrigin);
   if (heritage !== undefined) {
     relay.tell({ type: "models_expected", models: heritage.models });
@@ -163,6 +169,7 @@ export function createRelayApp(
   };
   const handle = createRoutes({
     relay,
+    bodyReader,
     clock,
     log,
     cors: () => cors,
@@ -204,6 +211,7 @@ export function createRelayApp(
     onlookers: () => usage?.onlookers?.() ?? 0,
     finish: async (limitMs) => {
       ledger.flush();
+      bodyReader.close();
       await Promise.all([tracing?.finish(limitMs), usage?.close(), bodies?.close()]);
     },
   };

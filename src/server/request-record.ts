@@ -40,7 +40,8 @@ export interface Arrival {
 
 /**
  * What the relay knows of one request: filled in while it runs, told once when it has ended. Holds
- * nothing of what was asked or answered, but for `bodies` where they are to be kept. Times are ms of the clock that never goes backwards.
+ * nothing of what was asked or answered, but for `bodies` where they are to be kept, and `answer` until its
+ * tokens are counted. Times are ms of the clock that never goes backwards.
  */
 export class RequestRecord implements Arrival {
   readonly id: string;

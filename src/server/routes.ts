@@ -8,7 +8,7 @@ import type { CertificateReport } from "../tls/source.ts";
 import { isAdmin, type AdminApi } from "./admin/admin-api.ts";
 import { newRequestId, refused, relayRequest, type ApiRequest, type Surroundings } from "./api.ts";
 import { AttemptThrottle } from "./attempt-throttle.ts";
-import { BodyReader } from "./body.ts";
+import type { BodyReader } from "./body.ts";
 import type { Bodies } from "./bodies/index.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { refusalError, relayError, type ClientError } from "./client-error.ts";
@@ -48,6 +48,7 @@ const CLIENT_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
 export interface RoutesOptions {
   relay: Relay;
+  bodyReader: BodyReader;
   clock: Clock;
   log: Log;
   cors: () => CorsPolicy;
@@ -92,7 +93,7 @@ export function createRoutes(options: RoutesOptions): Handler {
 
   const surroundings: Surroundings = {
     relay,
-    bodies: new BodyReader(relay.budget, clock),
+    bodies: options.bodyReader,
     isOurs: options.isOurs,
     failed: ({ record, dialect }, error) => failed(error, dialect, record.clientId, record),
   };

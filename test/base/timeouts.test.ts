@@ -129,3 +129,13 @@ describe("Timeouts", () => {
     expect([fired, clock.pending]).toEqual([["c", "d"], []]);
   });
 });
+
+test("A timeout that was cancelled and is held keeps none of those beside it", () => {
+  const waiting = new Timeouts(new ManualClock(), 1_000);
+  const [first, second] = [waiting.add(() => {}), waiting.add(() => {})];
+  waiting.add(() => {});
+  second.cancel();
+  const neighbours = Object.values(second).filter((value) => typeof value === "object");
+  expect(neighbours).toEqual([]);
+  first.cancel();
+});

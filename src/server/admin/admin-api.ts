@@ -2,7 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import { AttemptThrottle } from "../attempt-throttle.ts";
-import { BodyReader, type BodyResult } from "../body.ts";
+import type { BodyReader, BodyResult } from "../body.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { relayError, type ClientError } from "../client-error.ts";
 import { errorResponse } from "../error-response.ts";
@@ -22,6 +22,7 @@ const NO_STORE = { "content-type": "application/json", "cache-control": "no-stor
 export interface AdminApiOptions {
   desk: AdminDesk;
   token: KnownSecret;
+  bodies: BodyReader;
   budget: ByteBudget;
   clock: Clock;
   log: Log;
@@ -43,9 +44,8 @@ export type AdminApi = (
  * Lets operators in who show the admin token, and nobody else, whatever they ask for. Web pages are not
  * among them: no answer allows another origin.
  */
-export function createAdminApi({ desk, token, budget, clock, log }: AdminApiOptions): AdminApi {
+export function createAdminApi({ desk, token, bodies, budget, clock, log }: AdminApiOptions): AdminApi {
   const throttle = new AttemptThrottle(clock);
-  const bodies = new BodyReader(budget, clock);
 
   function refusalOf(request: Request, address: string): ClientError | undefined {
     const waitSecs = throttle.waitSecs(address);

@@ -1,3 +1,4 @@
+import type { BodyReader } from "../body.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { KeyRing } from "../keys/key-ring.ts";
@@ -14,6 +15,7 @@ import { workerSecretRoutes } from "./worker-secret-routes.ts";
 
 export interface AdminOptions {
   token: string;
+  bodies: BodyReader;
   relay: Relay;
   ring: KeyRing;
   /** What other parts of the relay let operators ask for. */
@@ -31,7 +33,7 @@ export interface Admin {
   isToken(value: string): boolean;
 }
 
-export function createAdmin({ token, relay, ring, routes, clock, log }: AdminOptions): Admin {
+export function createAdmin({ token, relay, bodies, ring, routes, clock, log }: AdminOptions): Admin {
   const known = new KnownSecret(token);
   const ended = { totals: new RequestTotals(), lastMinute: new LastMinute(relay.startedAt) };
   const desk = createAdminDesk([
@@ -41,7 +43,7 @@ export function createAdmin({ token, relay, ring, routes, clock, log }: AdminOpt
     ...routes,
   ]);
   return {
-    request: createAdminApi({ desk, token: known, budget: relay.budget, clock, log }),
+    request: createAdminApi({ desk, token: known, bodies, budget: relay.budget, clock, log }),
     ended(record) {
       ended.totals.add(record);
       ended.lastMinute.add(record);
