@@ -88,8 +88,13 @@ export class DatabaseService {
       const version = await this.#within(timeoutMs, (signal) =>
         database.run("read", (sql) => schemaVersion(database, sql), signal),
       );
-      if (purpose === "inspect" || version === SCHEMA_VERSION) return version;
-      return await this.#within(MIGRATION_LIMIT_MS, (signal) => migrate(database, this.#clock, signal));
+      if (purpose === "inspect") return version;
+      const made =
+        version === SCHEMA_VERSION
+          ? version
+          : await this.#within(MIGRATION_LIMIT_MS, (signal) => migrate(database, this.#clock, signal));
+      await this.#within(timeoutMs, (signal) => database.openUsage(signal));
+      return made;
     } catch (thrown) {
       this.#prepared = undefined;
       throw thrown;

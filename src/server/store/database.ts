@@ -24,6 +24,8 @@ export interface Database {
    * @throws {StoreError}
    */
   run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T>;
+  /** Opens what rows of usage go through, so that the first ones need no more files than those after them. */
+  openUsage(signal: AbortSignal): Promise<void>;
   /** Adds rows of usage, as `run` does work. @param values of the rows, one behind the other */
   insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void>;
   close(): Promise<void>;

@@ -39,6 +39,11 @@ export class PostgresDatabase implements Database {
     this.#tools = tools;
   }
 
+  /** Its rows go through the same connections as all else. */
+  openUsage(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
     const records = recordsOf(values);
     await this.run("write", (sql) => sql.unsafe(INSERT_USAGE, [records]), signal);

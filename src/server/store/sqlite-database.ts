@@ -46,6 +46,12 @@ export class SqliteDatabase implements Database {
     return this.#untilFree(signal, () => this.#attempt(access, work));
   }
 
+  openUsage(signal: AbortSignal): Promise<void> {
+    return this.#untilFree(signal, async () => {
+      this.#usage ??= new SqliteUsage(this.location, PRAGMAS);
+    });
+  }
+
   insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
     return this.#untilFree(signal, async () => {
       this.#usage ??= new SqliteUsage(this.location, PRAGMAS);
