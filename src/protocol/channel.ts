@@ -52,8 +52,8 @@ export class Channel {
   readonly #options: ChannelOptions;
   #carrier: ByteCarrier | undefined;
   #decoder: FrameDecoder;
-  /** Where frames are written; `#from` to `#to` has not been flushed. */
   readonly #slabs = new Slabs();
+  /** Where frames are written; `#from` to `#to` has not been flushed. */
   #slab: Slab = this.#slabs.first();
   #from = 0;
   #to = 0;
@@ -141,10 +141,8 @@ export class Channel {
     const length = payload?.length ?? 0;
     // What is not counted is about a carrier; without one it is about nothing.
     if (!isCounted(type) && this.#carrier === undefined) return;
-    const at = this.#reserve(HEADER_BYTES + length);
-    const { bytes } = this.#slab;
-    writeHeader(bytes, at, type, request, length);
-    if (payload !== undefined) bytes.set(payload, at + HEADER_BYTES);
+    const at = this.#begin(type, request, length);
+    if (payload !== undefined) this.#slab.bytes.set(payload, at);
     this.#count(type, HEADER_BYTES + length);
   }
 
@@ -160,16 +158,14 @@ export class Channel {
    */
   sendText(type: number, request: number, text: string, length: number): void {
     if (!isCounted(type) && this.#carrier === undefined) return;
-    const at = this.#reserve(HEADER_BYTES + length);
-    writeHeader(this.#slab.bytes, at, type, request, length);
-    this.#slab.bytes.write(text, at + HEADER_BYTES);
+    const at = this.#begin(type, request, length);
+    this.#slab.bytes.write(text, at);
     this.#count(type, HEADER_BYTES + length);
   }
 
   sendCredit(request: number, bytes: number): void {
-    const at = this.#reserve(HEADER_BYTES + 4);
-    writeHeader(this.#slab.bytes, at, FRAME.credit, request, 4);
-    this.#slab.bytes.writeUInt32BE(bytes, at + HEADER_BYTES);
+    const at = this.#begin(FRAME.credit, request, 4);
+    this.#slab.bytes.writeUInt32BE(bytes, at);
     this.#count(FRAME.credit, HEADER_BYTES + 4);
   }
 
@@ -261,6 +257,13 @@ export class Channel {
       this.#from = this.#to = 0;
     }
     return this.#to;
+  }
+
+  /** Writes a frame's header; its payload and `#count` follow. @returns where the payload begins in the slab */
+  #begin(type: number, request: number, length: number): number {
+    const at = this.#reserve(HEADER_BYTES + length);
+    writeHeader(this.#slab.bytes, at, type, request, length);
+    return at + HEADER_BYTES;
   }
 
   #count(type: number, bytes: number): void {

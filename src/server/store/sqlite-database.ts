@@ -48,15 +48,18 @@ export class SqliteDatabase implements Database {
 
   openUsage(signal: AbortSignal): Promise<void> {
     return this.#untilFree(signal, async () => {
-      this.#usage ??= new SqliteUsage(this.location, PRAGMAS);
+      this.#usageRows();
     });
   }
 
   insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
     return this.#untilFree(signal, async () => {
-      this.#usage ??= new SqliteUsage(this.location, PRAGMAS);
-      this.#usage.insert(values);
+      this.#usageRows().insert(values);
     });
+  }
+
+  #usageRows(): SqliteUsage {
+    return (this.#usage ??= new SqliteUsage(this.location, PRAGMAS));
   }
 
   async #untilFree<T>(signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
