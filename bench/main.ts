@@ -7,7 +7,7 @@ import { nginxVersion } from "./nginx.ts";
 import { type Options, USAGE, readOptions } from "./options.ts";
 import { cpuSeconds, machineCpuSeconds, residentBytes } from "./proc.ts";
 import { renderIdleMemory, renderScenario } from "./report.ts";
-import { byRole, runScenario } from "./rounds.ts";
+import { byRole, heat, runScenario } from "./rounds.ts";
 import { pidsOf } from "./subject.ts";
 import { startSubjects } from "./subjects.ts";
 import { summarise } from "./summary.ts";
@@ -62,8 +62,12 @@ async function run(options: Options, workDir: string, stop: AbortSignal): Promis
     "Median of the rounds, ± half of their range. /direct and /nginx: ratio, taken round by round. ! is outside the budget.\n",
   );
   const scenarios = [];
+  const hot = new Set<string>();
   for (const scenario of options.scenarios) {
     note(`measuring ${scenario.name} …`);
+    const { kind } = scenario.plan;
+    if (!hot.has(kind)) await heat(scenario, subjects.all, generator, note, stop);
+    hot.add(kind);
     const rounds = await runScenario(scenario, subjects.all, generator, note, stop);
     const summary = summarise(scenario, names, rounds);
     scenarios.push({ ...summary, plan: scenario.plan, rounds });

@@ -1,5 +1,5 @@
 import type { Budget } from "./metrics.ts";
-import type { Figure, Ratio, Row, ScenarioSummary } from "./summary.ts";
+import { type Figure, keeps, type Ratio, type Row, type ScenarioSummary } from "./summary.ts";
 
 /** Three significant digits, and no more than a reader can use: 0.213, 4.06, 187, 152,300. */
 export function formatNumber(value: number): string {
@@ -30,15 +30,33 @@ function cellsOf(row: Row, subject: string): string[] {
   if (figure === undefined) return subject === "direct" ? ["-"] : ["-", "", ""];
   if (subject === "direct") return [formatFigure(figure)];
   const mark = figure.withinBudget === false ? " !" : "";
-  const ratio = figure.vsNginx;
-  const range =
-    ratio?.low === undefined ||
-    ratio.high === undefined ||
-    row.budget === undefined ||
-    figure.rounds.length < 2
-      ? ""
-      : ` (${formatNumber(ratio.low)}-${formatNumber(ratio.high)})`;
-  return [formatFigure(figure), formatRatio(figure.vsDirect), `${formatRatio(ratio)}${range}${mark}`];
+  const range = row.budget === undefined ? "" : formatRange(figure, figure.vsNginx);
+  return [
+    formatFigure(figure),
+    formatRatio(figure.vsDirect),
+    `${formatRatio(figure.vsNginx)}${range}${mark}`,
+  ];
+}
+
+/** The lowest and the highest of the rounds, where there is more than one. */
+function formatRange({ rounds }: Figure, ratio: Ratio | undefined): string {
+  return ratio?.low === undefined || ratio.high === undefined || rounds.length < 2
+    ? ""
+    : ` (${formatNumber(ratio.low)}-${formatNumber(ratio.high)})`;
+}
+
+/** What keys, limits and usage cost, a line for each figure. */
+function careLines(rows: readonly Row[]): string[] {
+  const lines = rows.flatMap((row) => {
+    const figure = row.figures["full"];
+    const ratio = figure?.vsBare;
+    if (figure === undefined || ratio === undefined) return [];
+    const { careBudget } = row;
+    const mark = careBudget === undefined || keeps(careBudget, ratio.median) ? "" : " !";
+    const cells = [row.metric, `${formatRatio(ratio)}${formatRange(figure, ratio)}${mark}`];
+    return [[...cells, careBudget === undefined ? "" : formatBudget(careBudget)]];
+  });
+  return lines.length === 0 ? [] : ["", layOut([["full to bare", "", "budget"], ...lines])];
 }
 
 /** Lays out rows of text in columns; the first is left-aligned, the rest right. */
@@ -85,7 +103,12 @@ export function renderScenario(summary: ScenarioSummary, subjects: readonly stri
     notes.push(
       `  ${name}: the generator used ${Math.round(share * 100)} % of a core; the figure is its limit, not the subject's`,
     );
-  return [`${summary.scenario}: ${summary.what}`, layOut([head, ...lines]), ...notes].join("\n");
+  return [
+    `${summary.scenario}: ${summary.what}`,
+    layOut([head, ...lines]),
+    ...careLines(summary.rows),
+    ...notes,
+  ].join("\n");
 }
 
 /** Idle memory of each subject that has processes, by role, in MB. */

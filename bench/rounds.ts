@@ -33,6 +33,33 @@ async function measureCell(subject: Subject, job: Job, generator: Generator): Pr
 }
 
 /**
+ * Puts each subject that has processes under load before the first scenario of a kind. A runtime that compiles
+ * while it runs takes some 100,000 requests until it is as fast as it will be, and one with more to do for each
+ * takes longer: in the first rounds of a run its way there would be measured instead.
+ *
+ * @param note told what could not be done
+ * @param stop ends the run at the next subject
+ * @throws the reason of `stop`
+ */
+export async function heat(
+  scenario: Scenario,
+  subjects: readonly Subject[],
+  generator: Generator,
+  note: (text: string) => void,
+  stop?: AbortSignal,
+): Promise<void> {
+  for (const { name, baseUrl, processes } of subjects) {
+    stop?.throwIfAborted();
+    if (Object.keys(processes).length === 0) continue;
+    try {
+      await generator.run({ ...scenario.heat, baseUrl });
+    } catch (error) {
+      note(`before ${scenario.name}, ${name}: ${messageOf(error)}`);
+    }
+  }
+}
+
+/**
  * Measures every subject once a round, A B C A B C, so that a slow minute of the machine hits all.
  *
  * @param note told what could not be measured; the cell is then absent and the run goes on

@@ -18,6 +18,8 @@ export interface Figure {
   rounds: number[];
   vsDirect?: Ratio;
   vsNginx?: Ratio;
+  /** Of an executable with keys, limits and usage to the same without. */
+  vsBare?: Ratio;
   /** Whether `vsNginx` keeps the row's budget. */
   withinBudget?: boolean;
 }
@@ -26,6 +28,8 @@ export interface Row {
   metric: string;
   unit: string;
   budget?: Budget;
+  /** For `vsBare`. */
+  careBudget?: Budget;
   /** By subject; a subject that has no such figure is absent. */
   figures: Record<string, Figure>;
 }
@@ -90,6 +94,8 @@ function figureOf(metric: Metric, name: string, rounds: readonly Round[]): Figur
   const figure: Figure = { value: median(values), spread: spread(values), rounds: values };
   if (vsDirect !== undefined) figure.vsDirect = vsDirect;
   if (vsNginx !== undefined) figure.vsNginx = vsNginx;
+  const vsBare = name === "full" ? against("bare") : undefined;
+  if (vsBare !== undefined) figure.vsBare = vsBare;
   if (metric.budget !== undefined && vsNginx !== undefined && name !== "direct") {
     figure.withinBudget = keeps(metric.budget, vsNginx.median);
   }
@@ -105,6 +111,7 @@ export function summarise(
   const rows = metricsOf(scenario).map((metric) => {
     const row: Row = { metric: metric.name, unit: metric.unit, figures: {} };
     if (metric.budget !== undefined) row.budget = metric.budget;
+    if (metric.careBudget !== undefined) row.careBudget = metric.careBudget;
     for (const name of subjects) {
       const figure = figureOf(metric, name, rounds);
       if (figure !== undefined) row.figures[name] = figure;

@@ -95,6 +95,28 @@ describe("summarise", () => {
     );
   });
 
+  test("sets keys, limits and usage against the same without them", () => {
+    const rates = (requests: number) => cell({ requests, requestsTotal: requests });
+    const names = ["direct", "bare", "full"];
+    const dear = summarise(scenario("rps"), names, [
+      { direct: rates(300), bare: rates(100), full: rates(89) },
+      { direct: rates(300), bare: rates(200), full: rates(170) },
+      { direct: rates(300), bare: rates(100), full: rates(90) },
+    ]);
+    expect(dear.rows[0]?.figures["full"]?.vsBare).toEqual({ median: 0.89, low: 0.85, high: 0.9 });
+    expect(dear.rows[0]?.figures["bare"]?.vsBare).toBeUndefined();
+    expect(renderScenario(dear, names)).toMatch(
+      /full to bare[^]* requests +0\.890x \(0\.850-0\.900\) ! +>= 0\.9x/,
+    );
+    const kept = summarise(scenario("rps"), names, [
+      { direct: rates(300), bare: rates(100), full: rates(91) },
+    ]);
+    expect(renderScenario(kept, names)).toMatch(/ requests +0\.910x +>= 0\.9x/);
+    expect(
+      renderScenario(summarise(scenario("rps"), ["bare"], [{ bare: rates(1) }]), ["bare"]),
+    ).not.toContain("full");
+  });
+
   test("leaves out a subject that could not be measured in a round and keeps its other rounds", () => {
     const partial = summarise(
       scenario("latency"),
