@@ -52,11 +52,10 @@ export function createClientAdmission(options: ClientAdmissionOptions): ClientAd
   const throttle = new AttemptThrottle(options.clock);
 
   function look(key: string, address: () => string): Client | Refusal {
-    if (isOfOurMaking(key)) {
-      const found = ring?.find(key) ?? { kind: "unknown" };
-      if (found.kind === "valid") return found.client;
-      return first?.is(key) === true ? FIRST_CLIENT : found.kind;
-    }
+    const found = ring?.find(key) ?? { kind: "unknown" };
+    // The ring makes all of its keys: how this one looks need not be asked.
+    if (found.kind === "valid") return found.client;
+    if (isOfOurMaking(key)) return first?.is(key) === true ? FIRST_CLIENT : found.kind;
     if (first === undefined) return "unknown";
     // A key of the operator's own may be one that can be guessed.
     if (!throttle.isQuiet && throttle.waitSecs(address()) > 0) return "throttled";

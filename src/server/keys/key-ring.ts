@@ -15,7 +15,7 @@ const LOOK_EVERY_MS = 500;
 const SILENCE_MS = 2_000;
 
 export type KeyLookup =
-  | { kind: "valid"; client: Client }
+  | { readonly kind: "valid"; readonly client: Client }
   | { kind: "unknown" | "revoked" | "expired" }
   /** The database has not been reached for too long to tell. */
   | { kind: "unavailable" };
@@ -36,7 +36,8 @@ export interface KeyRingOptions {
 /** As it is kept, and what its owner is from it. */
 interface KnownKey extends Pick<KeyRecord, "id" | "prefix" | "hash"> {
   record: KeyRecord;
-  client: Client;
+  /** What is answered to whoever shows it while it holds. */
+  valid: KeyLookup;
 }
 
 /**
@@ -87,7 +88,7 @@ export class KeyRing {
     if (expiresAt !== undefined && expiresAt <= this.#clock.wall()) return { kind: "expired" };
     if (this.#silentFor() > this.#cacheTtlMs) return { kind: "unavailable" };
     this.#lastUsed.note(known.id);
-    return { kind: "valid", client: known.client };
+    return known.valid;
   }
 
   findWorkerSecret(secret: string): WorkerSecretLookup {
@@ -255,11 +256,6 @@ export class KeyRing {
 
 function knownKey(record: KeyRecord): KnownKey {
   const { id, name, prefix, hash, models, priority, limits } = record;
-  return {
-    id,
-    prefix,
-    hash,
-    record,
-    client: { id, key: { id, name }, models: models && new Set(models), priority, limits },
-  };
+  const client = { id, key: { id, name }, models: models && new Set(models), priority, limits };
+  return { id, prefix, hash, record, valid: { kind: "valid", client } };
 }

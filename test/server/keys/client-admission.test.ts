@@ -74,6 +74,59 @@ describe("Client admission", () => {
     expect(admit("wrong")).toMatchObject({ status: 401 });
   });
 
+  test("makes whoever guesses wait, however much the guess begins like a key that it made", async () => {
+    const { admit, make } = await start({ apiKey: "right" });
+    const { record } = await make();
+    for (let n = 0; n < 10; n++) expect(admit(`${record.prefix}-guess`)).toMatchObject({ status: 401 });
+    expect(admit(`${record.prefix}-guess`)).toMatchObject({ status: 429 });
+    expect(admit("right")).toMatchObject({ status: 429 });
+  });
+
+  test("lets an operator's own key that begins like one that it made wait as well", async () => {
+    const { ring, clock, make } = await start();
+    const { record } = await make();
+    const own = `${record.prefix}-own`;
+    const admission = createClientAdmission({ ring, apiKey: own, isKeyRequired: true, clock });
+    const admit = (key: string) => admission.admit({ authorization: `Bearer ${key}` }, () => "192.0.2.1");
+    for (let n = 0; n < 10; n++) admit("wrong");
+    expect(admit(own)).toMatchObject({ status: 429 });
+    clock.advance(2_000);
+    expect(admit(own)).toMatchObject({ id: "api-key" });
+  });
+
+  const WRITTEN: [start: string, end: string, taken: boolean][] = [
+    ["Bearer ", "", true],
+    ["bearer ", "", true],
+    ["BEARER   ", "  ", true],
+    ["Bearer ", " ", true],
+    ["Bearer  ", "", true],
+    ["Bearer\t", "", false],
+    ["Bearer ", "\t", false],
+    ["Bearer ", "\u00a0", false],
+    ["Bearer ", " x", false],
+    [" Bearer ", "", false],
+    ["Bearer", "", false],
+    ["Basic ", "", false],
+    ["", "", false],
+  ];
+  test.each(WRITTEN)("of a key between %j and %j it is %p that it is taken", async (before, after, taken) => {
+    const { admission, make } = await start();
+    const { secret } = await make();
+    for (const key of [secret, WELL_FORMED]) {
+      const found = admission.admit({ authorization: `${before}${key}${after}` }, () => "192.0.2.1");
+      const message = taken ? "The API key is wrong" : "No API key was sent";
+      if (taken && key === secret) expect(found).toMatchObject({ key: { name: "ada" } });
+      else expect(found).toMatchObject({ message: expect.stringContaining(message) as string });
+    }
+  });
+
+  test.each(["Bearer", "Bearer ", "Bearer   "])("finds no key in %j", async (authorization) => {
+    const { admission } = await start();
+    expect(admission.admit({ authorization }, () => "192.0.2.1")).toMatchObject({
+      message: expect.stringContaining("No API key was sent") as string,
+    });
+  });
+
   test("lets the valid one of several keys in", async () => {
     const { admission, make } = await start();
     const { secret, record } = await make();

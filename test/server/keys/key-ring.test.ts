@@ -62,6 +62,8 @@ describe("Key ring", () => {
     for (const wrong of ["", record.prefix, record.hash, flipped, `${secret}x`, secret.toLowerCase()]) {
       expect(ring.find(wrong)).toEqual({ kind: "unknown" });
     }
+    // Those were compared with what is remembered of the right one, which goes on to be found by it.
+    expect(ring.find(secret)).toMatchObject({ kind: "valid", client: { id: record.id } });
   });
 
   test("tells keys apart that begin alike", async () => {
@@ -70,8 +72,23 @@ describe("Key ring", () => {
     await store.insertKey({ ...record, id: crypto.randomUUID(), name: "twin", hash: "00".repeat(32) });
     const again = await start(store);
     expect(again.ring.keys().map(({ name }) => name)).toEqual(["ada", "twin"]);
-    expect(again.ring.find(secret)).toMatchObject({ client: { id: record.id } });
-    expect(again.ring.find(`${record.prefix}${"x".repeat(35)}`)).toEqual({ kind: "unknown" });
+    for (let look = 0; look < 2; look++) {
+      expect(again.ring.find(secret)).toMatchObject({ client: { id: record.id } });
+      expect(again.ring.find(`${record.prefix}${"x".repeat(35)}`)).toEqual({ kind: "unknown" });
+    }
+  });
+
+  test("forgets what it remembers of a key with the list in which that was", async () => {
+    const here = await start();
+    const { record, secret } = await here.ring.createKey(spec("ada"));
+    expect(here.ring.find(secret)).toMatchObject({ kind: "valid" });
+    // As if the database had been put back to what it was before the key.
+    const before = new MemoryKeyStore();
+    here.store.listKeys = () => before.listKeys();
+    here.store.revision = async () => 99;
+    await pass(here.clock, 500);
+    expect(here.ring.key(record.id)).toBeUndefined();
+    expect(here.ring.find(secret)).toEqual({ kind: "unknown" });
   });
 
   test("knows after a restart what it made before, by the database's own secret", async () => {
