@@ -9,7 +9,7 @@ import { migrate, schemaVersion } from "./schema.ts";
 import { SqliteDatabase } from "./sqlite-database.ts";
 import { checkDatabase, noteProbe } from "./store-check.ts";
 import type { CallRequest } from "./store-messages.ts";
-import { storableValues } from "./usage-columns.ts";
+import { storableBatch } from "./usage-columns.ts";
 
 /** Longest time for changing old tables; calls that wait for it end at their own time. */
 const MIGRATION_LIMIT_MS = 10 * 60_000;
@@ -64,8 +64,8 @@ export class DatabaseService {
       case "insertUsage": {
         await this.#prepare(signal);
         // The types of the arguments were checked where the call was made.
-        const values = storableValues(args[0] as string);
-        return values.length === 0 ? undefined : database.insertUsage(values, signal);
+        const batch = storableBatch(args[0] as string);
+        return batch.requests.length === 0 ? undefined : database.insertUsage(batch, signal);
       }
       case "check":
         return checkDatabase(database, this.#clock, signal);

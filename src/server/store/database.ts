@@ -2,7 +2,7 @@ import type { SQL } from "bun";
 import type { Clock } from "../../base/clock.ts";
 import { formatDuration } from "../../base/duration.ts";
 import { StoreError } from "./store-error.ts";
-import type { Value } from "./usage-columns.ts";
+import type { UsageBatch } from "./usage-columns.ts";
 
 export type Dialect = "sqlite" | "postgres";
 
@@ -26,8 +26,8 @@ export interface Database {
   run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T>;
   /** Opens what rows of usage go through, so that the first ones need no more files than those after them. */
   openUsage(signal: AbortSignal): Promise<void>;
-  /** Adds rows of usage, as `run` does work. @param values of the rows, one behind the other */
-  insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void>;
+  /** Adds rows of usage, as `run` does work. */
+  insertUsage(batch: UsageBatch, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,6 +1,7 @@
 import { SQL } from "bun";
 import { wait } from "../../base/wait.ts";
 import { withoutSecrets } from "./address.ts";
+import { integer, text, type Row } from "./columns.ts";
 import {
   orAborted,
   type Access,
@@ -10,7 +11,17 @@ import {
   type Work,
 } from "./database.ts";
 import { isBusy, storeErrorOf } from "./failure.ts";
-import { COLUMN_LIST, recordsOf, TYPED_COLUMN_LIST, type Value } from "./usage-columns.ts";
+import {
+  KIND_LIST,
+  KIND_NAMES,
+  recordsOf,
+  REQUEST_LIST,
+  REQUEST_NAMES,
+  TYPED_KIND_LIST,
+  TYPED_REQUEST_LIST,
+  type UsageBatch,
+} from "./usage-columns.ts";
+import { type NewKind, UsageKinds } from "./usage-kinds.ts";
 
 /** The relay asks for little, and all of it at once only when it starts. */
 const MAX_CONNECTIONS = 4;
@@ -19,8 +30,18 @@ const RETRY_MS = 20;
 /** Part of a call's time after which the server gives a statement up, so that its answer comes before the end. */
 const STATEMENT_SHARE = 0.9;
 
-/** One statement for batches of all sizes: the server keeps each that it has prepared. */
-const INSERT_USAGE = `INSERT INTO usage (${COLUMN_LIST}) SELECT ${COLUMN_LIST} FROM json_to_recordset($1::json) AS given (${TYPED_COLUMN_LIST}) ON CONFLICT (id) DO NOTHING`;
+// One statement each for batches of all sizes: the server keeps each that it has prepared.
+
+/** In one order, so that two relays never wait for each other's rows. */
+const ADD_KINDS = `INSERT INTO request_kinds (identity, used_day, ${KIND_LIST})
+  SELECT identity, $2::integer, ${KIND_LIST} FROM json_to_recordset($1::json) AS given (identity text, ${TYPED_KIND_LIST})
+  ORDER BY identity
+  ON CONFLICT (identity) DO UPDATE SET used_day = GREATEST(request_kinds.used_day, excluded.used_day)
+  RETURNING id, identity`;
+
+const ADD_REQUESTS = `INSERT INTO requests (${REQUEST_LIST})
+  SELECT ${REQUEST_LIST} FROM json_to_recordset($1::json) AS given (${TYPED_REQUEST_LIST})
+  ON CONFLICT (id) DO NOTHING`;
 
 /** A PostgreSQL server. Its client connects again by itself; connections that hang are replaced. */
 export class PostgresDatabase implements Database {
@@ -31,6 +52,7 @@ export class PostgresDatabase implements Database {
   readonly #tools: DatabaseTools;
   #pool: SQL | undefined;
   #closed = false;
+  readonly #kinds = new UsageKinds();
 
   constructor(url: string, settings: DatabaseSettings, tools: DatabaseTools) {
     this.#url = new URL(url);
@@ -44,9 +66,25 @@ export class PostgresDatabase implements Database {
     return Promise.resolve();
   }
 
-  async insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
-    const records = recordsOf(values);
-    await this.run("write", (sql) => sql.unsafe(INSERT_USAGE, [records]), signal);
+  async insertUsage({ kinds, requests }: UsageBatch, signal: AbortSignal): Promise<void> {
+    const day = this.#kinds.begin(this.#tools.clock.wall());
+    const found = kinds.map((values) => this.#kinds.find(values));
+    // Two that were different before they were made fit for the server may be one now.
+    const missing = new Map<string, NewKind>();
+    for (const kind of found) if (typeof kind !== "number") missing.set(kind.identity, kind);
+    const added = await this.run(
+      "write",
+      async (sql) => {
+        const ids = await addKinds(sql, [...missing.values()], day);
+        const idOf = (kind: number | NewKind) => (typeof kind === "number" ? kind : ids.get(kind.identity));
+        const rows = recordsOf(REQUEST_NAMES, requests);
+        for (const row of rows) row["kind"] = idOf(found[row["kind"] as number]!) ?? null;
+        await sql.unsafe(ADD_REQUESTS, [rows]);
+        return ids;
+      },
+      signal,
+    );
+    for (const [identity, id] of added) this.#kinds.learn(missing.get(identity)!, id);
   }
 
   async run<T>(access: Access, work: Work<T>, signal: AbortSignal): Promise<T> {
@@ -96,4 +134,12 @@ export class PostgresDatabase implements Database {
       },
     });
   }
+}
+
+/** @returns their numbers by their identities */
+async function addKinds(sql: SQL, kinds: readonly NewKind[], day: number): Promise<Map<string, number>> {
+  if (kinds.length === 0) return new Map();
+  const records = kinds.map(({ identity, values }) => ({ identity, ...recordsOf(KIND_NAMES, values)[0] }));
+  const rows: Row[] = await sql.unsafe(ADD_KINDS, [records, day]);
+  return new Map(rows.map((row) => [text(row["identity"]), integer(row["id"])]));
 }

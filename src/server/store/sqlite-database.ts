@@ -8,7 +8,7 @@ import type { Access, Database, DatabaseSettings, DatabaseTools, Work } from "./
 import { isBusy, storeErrorOf } from "./failure.ts";
 import { SqliteUsage } from "./sqlite-usage.ts";
 import { StoreError } from "./store-error.ts";
-import type { Value } from "./usage-columns.ts";
+import type { UsageBatch } from "./usage-columns.ts";
 
 /** SQLite itself waits that long for a lock, ms; the thread does nothing else meanwhile. */
 const BUSY_MS = 50;
@@ -52,9 +52,9 @@ export class SqliteDatabase implements Database {
     });
   }
 
-  insertUsage(values: readonly Value[], signal: AbortSignal): Promise<void> {
+  insertUsage(batch: UsageBatch, signal: AbortSignal): Promise<void> {
     return this.#untilFree(signal, async () => {
-      this.#usageRows().insert(values);
+      this.#usageRows().insert(batch, this.#tools.clock.wall());
     });
   }
 

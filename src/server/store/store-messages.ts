@@ -13,8 +13,8 @@ export interface ThreadCalls {
   /** As `prepare`, and writes something small. */
   probe: { args: []; result: number };
   check: { args: []; result: StoreCheck };
-  /** Adds rows as `usageValues` gives them, in one transaction; those that are there, by their id, are left. */
-  insertUsage: { args: [valuesJson: string]; result: undefined };
+  /** Adds rows as `usageBatch` gives them, in one transaction; those that are there, by their id, are left. */
+  insertUsage: { args: [batchJson: string]; result: undefined };
   close: { args: []; result: undefined };
 }
 

@@ -16,7 +16,7 @@ import { HealthKeeper, type StoreHealth } from "./store-health.ts";
 import { StoreLink } from "./store-link.ts";
 import type { CallArgs, CallName, CallResult } from "./store-messages.ts";
 import { startStoreThread, type StartThread } from "./thread.ts";
-import { usageValues } from "./usage-columns.ts";
+import { usageBatch } from "./usage-columns.ts";
 
 /** Of the SQLite database in the data directory. */
 export const DATABASE_FILE = "modelrelay.db";
@@ -181,7 +181,7 @@ class ThreadedStore implements Store {
 
   async insertUsage(rows: readonly UsageRow[]): Promise<void> {
     for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
-      await this.#call("insertUsage", usageValues(rows.slice(from, from + ROWS_AT_ONCE)));
+      await this.#call("insertUsage", usageBatch(rows.slice(from, from + ROWS_AT_ONCE)));
     }
   }
 

@@ -1,29 +1,66 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { SQL } from "bun";
+import { systemClock } from "../../../src/base/clock.ts";
 import { MIGRATIONS, SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
-import { DATABASE_FILE, type StoreOptions } from "../../../src/server/store/store.ts";
-import { DATABASE_KINDS, errorOf, key, type TestDatabase } from "./stores.ts";
+import { PostgresDatabase } from "../../../src/server/store/postgres-database.ts";
+import { migrate } from "../../../src/server/store/schema.ts";
+import { SqliteDatabase } from "../../../src/server/store/sqlite-database.ts";
+import { DATABASE_FILE } from "../../../src/server/store/store.ts";
+import type { UsageRow } from "../../../src/server/usage/usage-store.ts";
+import { beside, DATABASE_KINDS, errorOf, type TestDatabase, usage } from "./stores.ts";
 
 const CHILD = join(import.meta.dir, "migration-child.ts");
 
-/** The database without a store around it. */
-function beside({ dataDir, url }: StoreOptions): SQL {
-  return url === undefined
-    ? new SQL({ adapter: "sqlite", filename: join(dataDir, DATABASE_FILE) })
-    : new SQL(url);
+function settingsOf({ options: { dataDir, url } }: TestDatabase) {
+  return { file: join(dataDir, DATABASE_FILE), url, purpose: "serve", timeoutMs: 10_000 } as const;
+}
+
+/** Makes the tables as the program made them that knew them up to that version. */
+async function makeOlder(database: TestDatabase, version: number): Promise<void> {
+  const settings = settingsOf(database);
+  const tools = { clock: systemClock };
+  const { url } = settings;
+  const older =
+    url === undefined ? new SqliteDatabase(settings, tools) : new PostgresDatabase(url, settings, tools);
+  await migrate(older, systemClock, AbortSignal.timeout(20_000), MIGRATIONS.slice(0, version));
+  await older.close();
 }
 
 async function migrateInProcess(
-  { options: { dataDir, url } }: TestDatabase,
+  database: TestDatabase,
   ending: "kill" | "finish",
 ): Promise<{ stdout: string; signal: unknown }> {
-  const settings = { file: join(dataDir, DATABASE_FILE), url, purpose: "serve", timeoutMs: 10_000 };
+  const settings = settingsOf(database);
   const child = Bun.spawn([process.execPath, CHILD, JSON.stringify(settings), ending], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [stdout] = await Promise.all([child.stdout.text(), child.exited]);
   return { stdout, signal: child.signalCode };
+}
+
+function columnsOfVersion2(row: UsageRow) {
+  return {
+    id: row.id,
+    at: row.at,
+    key_id: row.keyId ?? null,
+    key_name: row.keyName ?? null,
+    model: row.model,
+    served_model: row.servedModel ?? null,
+    worker: row.worker ?? null,
+    path: row.path,
+    status: row.status,
+    outcome: row.outcome,
+    reason: row.reason,
+    queue_ms: row.queueMs ?? null,
+    first_byte_ms: row.firstByteMs ?? null,
+    total_ms: row.totalMs,
+    prompt_tokens: row.promptTokens,
+    completion_tokens: row.completionTokens,
+    cached_tokens: row.cachedTokens,
+    estimated: row.estimated ? 1 : 0,
+    bytes_in: row.bytesIn,
+    bytes_out: row.bytesOut,
+  };
 }
 
 test("Migrations count from 1 without gaps", () => {
@@ -46,27 +83,53 @@ for (const kind of DATABASE_KINDS) {
 
     test("of version 1 get the one for bodies, and keep what is in the others", async () => {
       await using database = await kind.create();
-      const record = key();
-      const older = await database.open();
-      await older.insertKey(record);
-      await older.close();
+      await makeOlder(database, 1);
       await using sql = beside(database.options);
-      await sql`DROP TABLE bodies`;
-      await sql`DELETE FROM schema_versions WHERE version > 1`;
+      await sql`INSERT INTO worker_secrets (id, name, prefix, hash, created_at) VALUES ('w', 'desk', 'mr_work_', 'h', 5)`;
       const store = await database.open();
-      expect([store.schemaVersion, await store.listKeys()]).toEqual([SCHEMA_VERSION, [record]]);
+      expect(store.schemaVersion).toBe(SCHEMA_VERSION);
+      expect(await store.listWorkerSecrets()).toMatchObject([{ id: "w", name: "desk", createdAt: 5 }]);
       expect(await store.findBodies("any")).toBeUndefined();
     });
 
-    test("have indexes for usage by time, and by key and time", async () => {
+    test("of version 2 keep every row of usage, and count on with the kinds that they are of", async () => {
+      await using database = await kind.create();
+      await makeOlder(database, 2);
+      await using sql = beside(database.options);
+      const now = Date.now();
+      const rows = [
+        usage({ at: now - 1, keyId: "k", keyName: 'a "name", \\ and \n more', model: "m" }),
+        usage({ at: now - 2, keyId: "k", keyName: 'a "name", \\ and \n more', model: "m", promptTokens: 7 }),
+        usage({
+          at: now - 3,
+          model: "ü".repeat(256),
+          path: `/v1/${"p".repeat(500)}`,
+          outcome: "failed",
+          reason: "r",
+        }),
+        usage({ at: now - 4, servedModel: "m-q4", worker: "w", queueMs: undefined, estimated: true }),
+      ];
+      for (const row of rows) await sql`INSERT INTO usage ${sql(columnsOfVersion2(row))}`;
+      const store = await database.open();
+      expect(await store.recentRequests({ limit: 10 })).toEqual(rows);
+      const later = [usage({ ...rows[0], id: "later" }), usage({ ...rows[0], id: rows[1]!.id })];
+      await store.insertUsage(later);
+      expect(await store.findRequest("later")).toEqual(later[0]);
+      expect(await store.findRequest(rows[1]!.id)).toEqual(rows[1]);
+      expect((await store.sumUsage("model", 0)).find(({ group }) => group === "m")).toMatchObject({
+        requests: 3,
+      });
+    });
+
+    test("find the usage of a time by an index that knows the kinds", async () => {
       await using database = await kind.create();
       await database.open();
       await using sql = beside(database.options);
       const rows: { name: string }[] =
         kind.name === "SQLite"
-          ? await sql`SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'usage' AND sql IS NOT NULL`
-          : await sql`SELECT indexname AS name FROM pg_indexes WHERE tablename = 'usage' AND indexdef NOT LIKE '%UNIQUE%'`;
-      expect(rows.map(({ name }) => name).toSorted()).toEqual(["usage_by_key_and_time", "usage_by_time"]);
+          ? await sql`SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'requests' AND sql IS NOT NULL`
+          : await sql`SELECT indexname AS name FROM pg_indexes WHERE tablename = 'requests' AND indexdef NOT LIKE '%UNIQUE%'`;
+      expect(rows.map(({ name }) => name)).toEqual(["requests_by_time"]);
     });
 
     test("are changed by one of two processes, and both go on", async () => {

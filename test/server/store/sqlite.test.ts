@@ -181,7 +181,7 @@ describe("A store in a SQLite file", () => {
     await store.close();
     const sound = readFileSync(file);
     const bytes = Buffer.from(sound);
-    bytes.fill(0x5a, 40 * 4_096, 90 * 4_096);
+    bytes.fill(0x5a, 40 * 4_096, 75 * 4_096);
     writeFileSync(file, bytes);
     await using damaged = await open(folder.dir);
     const error = await errorOf(damaged.recentRequests({ limit: 2_000 }));

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
-import { DATABASE_KINDS, errorOf, key, usage, workerSecret } from "./stores.ts";
+import { beside, DATABASE_KINDS, errorOf, key, usage, workerSecret } from "./stores.ts";
 
 const DAY_MS = 86_400_000;
 /** Midnight of 2026-09-21, UTC. */
@@ -237,10 +237,20 @@ for (const kind of DATABASE_KINDS) {
     test("stores a batch whatever a client calls its model", async () => {
       await using database = await kind.create();
       const store = await database.open();
-      const names = ["nul\0", "half \ud83d", "\ude00 other half", '"\\u0000\\', "\u001b[31m", "", "模型"];
+      const names = [
+        "nul\0",
+        "nul\ufffd",
+        "half \ud83d",
+        "\ude00 other half",
+        '"\\u0000\\',
+        "\u001b[31m",
+        "",
+        "模型",
+      ];
       await store.insertUsage(names.map((model, at) => usage({ model, at })));
       const stored = await store.recentRequests({ limit: 10 });
       expect(stored.map(({ model }) => model).toReversed()).toEqual([
+        "nul\ufffd",
         "nul\ufffd",
         "half \ufffd",
         "\ufffd other half",
@@ -249,6 +259,18 @@ for (const kind of DATABASE_KINDS) {
         "",
         "模型",
       ]);
+    });
+
+    test("stores texts as long as they may be, in which nothing repeats", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      const text = (length: number) =>
+        String.fromCharCode(
+          ...crypto.getRandomValues(new Uint16Array(length)).map((code) => 0x4e00 + (code % 20_000)),
+        );
+      const row = usage({ model: text(256), servedModel: text(256), path: text(512), worker: text(256) });
+      await store.insertUsage([row]);
+      expect(await store.findRequest(row.id)).toEqual(row);
     });
 
     test("stores a batch although a number in it was never measured", async () => {
@@ -366,6 +388,41 @@ for (const kind of DATABASE_KINDS) {
       expect((await store.recentRequests({ limit: 20 })).map(({ at }) => at)).toEqual([9, 8, 7, 6, 5]);
       expect([await store.removeUsage(7, 5), await store.removeUsage(7, 5)]).toEqual([2, 0]);
       expect((await store.recentRequests({ limit: 20 })).map(({ at }) => at)).toEqual([9, 8, 7]);
+    });
+
+    test("removes what requests had in common when none of them is left, and it was not used for days", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      await using sql = beside(database.options);
+      const kinds = async () => {
+        const rows: { model: string }[] = await sql`SELECT model FROM request_kinds ORDER BY model`;
+        return rows.map(({ model }) => model);
+      };
+      const today = Math.floor(Date.now() / DAY_MS);
+      await store.insertUsage(
+        ["a", "b", "c"].map((model, at) => usage({ model, at: (today - 9 + at) * DAY_MS })),
+      );
+      for (const [model, day] of [
+        ["a", 9],
+        ["b", 8],
+        ["c", 1],
+      ] as const)
+        await sql`UPDATE request_kinds SET used_day = ${today - day} WHERE model = ${model}`;
+      await store.insertUsage([usage({ model: "d", at: today * DAY_MS })]);
+      await store.removeUsage((today - 8) * DAY_MS, 1);
+      expect(await kinds()).toEqual(["a", "b", "c", "d"]);
+      await store.removeUsage((today - 7) * DAY_MS, 100);
+      expect(await kinds()).toEqual(["b", "c", "d"]);
+      // What is known to be in use is never removed, whatever is said of time.
+      await store.removeUsage((today + 9) * DAY_MS, 100);
+      expect(await kinds()).toEqual(["c", "d"]);
+      const again = ["c", "d", "e"].map((model) => usage({ model, at: Date.now() }));
+      await store.insertUsage(again);
+      expect((await store.recentRequests({ limit: 9 })).map(({ model }) => model).toSorted()).toEqual([
+        "c",
+        "d",
+        "e",
+      ]);
     });
 
     test("names a row that holds what the program never writes", async () => {

@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SQL } from "bun";
 import { systemClock } from "../../../src/base/clock.ts";
 import type { KeyRecord } from "../../../src/server/keys/key-store.ts";
 import type { WorkerSecretRecord } from "../../../src/server/keys/worker-secret-store.ts";
 import {
+  DATABASE_FILE,
   openStore,
   type Store,
   type StoreOptions,
@@ -20,6 +22,13 @@ import { startPostgres, type Postgres } from "../../support/postgres.ts";
 export function dataFolder(): { dir: string } & Disposable {
   const dir = mkdtempSync(join(tmpdir(), "modelrelay-store-"));
   return { dir, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
+}
+
+/** The database without a store around it. */
+export function beside({ dataDir, url }: StoreOptions): SQL {
+  return url === undefined
+    ? new SQL({ adapter: "sqlite", filename: join(dataDir, DATABASE_FILE) })
+    : new SQL(url);
 }
 
 /** A database that several stores can open. */

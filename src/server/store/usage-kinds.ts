@@ -1,0 +1,49 @@
+import { hash } from "node:crypto";
+import type { Value } from "./usage-columns.ts";
+
+const DAY_MS = 86_400_000;
+
+/** Beyond it all are forgotten and looked up again: clients can name any number of models. */
+const MAX_KNOWN = 10_000;
+
+/** A kind that has to be looked up, or added. */
+export interface NewKind {
+  /** By which it is found in the table. PostgreSQL has no index for texts as long as all its columns together. */
+  identity: string;
+  /** Of its columns. */
+  values: readonly Value[];
+}
+
+/**
+ * The numbers that the database has given to kinds of requests. They are known for the rest of the day (UTC):
+ * with the first request of each day a kind is noted to be still in use, so that those may be removed that
+ * have not been for long.
+ */
+export class UsageKinds {
+  /** By the JSON of a kind's values. */
+  readonly #ids = new Map<string, number>();
+  #day = 0;
+
+  /** @param wall ms since the epoch. @returns the day, as it is stored with each kind that is in use */
+  begin(wall: number): number {
+    const day = Math.floor(wall / DAY_MS);
+    if (day !== this.#day || this.#ids.size > MAX_KNOWN) this.#ids.clear();
+    this.#day = day;
+    return day;
+  }
+
+  /** @returns its number, or what has to be looked up for it */
+  find(values: readonly Value[]): number | NewKind {
+    const json = JSON.stringify(values);
+    return this.#ids.get(json) ?? { identity: hash("sha256", json), values };
+  }
+
+  learn({ values }: NewKind, id: number): void {
+    this.#ids.set(JSON.stringify(values), id);
+  }
+
+  /** What was learned in a transaction that came to nothing does not hold. */
+  forget(): void {
+    this.#ids.clear();
+  }
+}
