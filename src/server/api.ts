@@ -12,7 +12,6 @@ import type { Connection } from "./connection.ts";
 import { errorResponse } from "./error-response.ts";
 import type { AnswerEvents } from "./exchange-state.ts";
 import { Exchange } from "./exchange.ts";
-import type { Allowance } from "./limits/allowance.ts";
 import { modelRefusal } from "./model-access.ts";
 import type { Relay } from "./relay.ts";
 import type { RequestRecord } from "./request-record.ts";
@@ -59,17 +58,9 @@ export interface Surroundings {
   failed: (api: ApiRequest, error: unknown) => Response;
 }
 
-/**
- * Relays one request: reads it, finds its model, and waits for the head of the answer. Never rejects.
- *
- * @param allowance what the limits let it take; absent where none concerns it
- */
-export function relayRequest(
-  surroundings: Surroundings,
-  api: ApiRequest,
-  allowance?: Allowance,
-): Promise<Response> {
-  return new Promise((resolve) => new RelayedRequest(surroundings, api, allowance, resolve).read());
+/** Relays one request: reads it, finds its model, and waits for the head of the answer. Never rejects. */
+export function relayRequest(surroundings: Surroundings, api: ApiRequest): Promise<Response> {
+  return new Promise((resolve) => new RelayedRequest(surroundings, api, resolve).read());
 }
 
 /**
@@ -81,17 +72,10 @@ class RelayedRequest implements AnswerEvents {
   readonly answer: (response: Response) => void;
   readonly #surroundings: Surroundings;
   readonly #api: ApiRequest;
-  readonly #allowance: Allowance | undefined;
 
-  constructor(
-    surroundings: Surroundings,
-    api: ApiRequest,
-    allowance: Allowance | undefined,
-    answer: (response: Response) => void,
-  ) {
+  constructor(surroundings: Surroundings, api: ApiRequest, answer: (response: Response) => void) {
     this.#surroundings = surroundings;
     this.#api = api;
-    this.#allowance = allowance;
     this.answer = answer;
   }
 
@@ -136,7 +120,7 @@ class RelayedRequest implements AnswerEvents {
     record.streaming = fields.streaming;
     const refusal =
       modelRefusal(client, fields.model) ??
-      this.#allowance?.expect(record, headers["content-type"] ?? "", body, fields.longestAnswer);
+      record.allowance?.expect(record, headers["content-type"] ?? "", body, fields.longestAnswer);
     if (refusal !== undefined) return this.#release(body, refusal);
     const { method, signal } = request;
     if (signal.aborted) {
@@ -217,7 +201,7 @@ export function refused(record: RequestRecord, error: ClientError, dialect: Dial
   record.status = error.status;
   record.settle("refused", error.code);
   record.end();
-  return errorResponse(error, dialect, record.clientId, record.stampAnswer);
+  return errorResponse(error, dialect, record.clientId, record.allowance);
 }
 
 /** A request without a body names its model in the query, or none at all. */

@@ -11,7 +11,7 @@ export function errorResponse(
   error: ClientError,
   dialect: Dialect,
   requestId: string,
-  stamp?: (fields: Record<string, string>) => void,
+  stamp?: { stamp(fields: Record<string, string>): void },
 ): Response {
   const headers: Record<string, string> = {
     "content-type": "application/json",
@@ -25,6 +25,6 @@ export function errorResponse(
   if (error.noRetry === true) headers["x-should-retry"] = "false";
   // The rest of the body is not read, so that nothing can follow it (RFC 9110 §15.5.9).
   if (error.status === 408) headers["connection"] = "close";
-  stamp?.(headers);
+  stamp?.stamp(headers);
   return new Response(errorBody(dialect, error, requestId), { status: error.status, headers });
 }

@@ -203,7 +203,7 @@ export class Exchange {
         this.record.status = error.status;
         this.#client.whole();
         return this.#client.answer(
-          errorResponse(error, this.dialect, this.record.clientId, this.record.stampAnswer),
+          errorResponse(error, this.dialect, this.record.clientId, this.record.allowance),
         );
       case "kept":
       case "open": {
@@ -296,7 +296,7 @@ export class Exchange {
     for (const name in ids) headers[name] ??= ids[name]!;
     headers["server-timing"] = this.#timing(headers["server-timing"]);
     if (head.status >= 400) headers["x-modelrelay-error"] = "backend";
-    this.record.stampAnswer?.(headers);
+    this.record.allowance?.stamp(headers);
     if (STREAM_TYPE.test(headers["content-type"] ?? "")) Object.assign(headers, STREAM_HEADERS);
     const sent = isBodiless(this.request.method, head.status) ? null : body;
     if (!(sent instanceof ReadableStream)) this.#client.whole();

@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { BodyRecorder } from "./bodies/body-recorder.ts";
+import type { Allowance } from "./limits/allowance.ts";
 import type { RequestTrace } from "./trace/request-trace.ts";
 import type { Client } from "./client.ts";
 
@@ -81,8 +82,8 @@ export class RequestRecord implements Arrival {
   trace: RequestTrace | undefined;
   /** `undefined` where bodies are not kept. */
   bodies: BodyRecorder | undefined;
-  /** Adds what its limits say to the fields of its answer; `undefined` where none concerns it. */
-  stampAnswer: ((fields: Record<string, string>) => void) | undefined;
+  /** What limits let it take; `undefined` where none concerns it. */
+  allowance: Allowance | undefined;
   /** Status that the client was given; 499 if it left before it was given one. */
   status = 499;
   outcome: Outcome | undefined;

@@ -161,9 +161,8 @@ export function createRoutes(options: RoutesOptions): Handler {
     const { path } = target;
     const isList = path === "/v1/models" || path === "/api/tags";
     if (!isList && !(path.startsWith("/v1/models/") && reading)) {
-      const allowance = options.limits.enter(client, record, dialect);
-      if (allowance !== undefined && "status" in allowance) return refused(record, allowance, dialect);
-      return relayRequest(surroundings, api, allowance);
+      const refusal = options.limits.enter(client, record, dialect);
+      return refusal === undefined ? relayRequest(surroundings, api) : refused(record, refusal, dialect);
     }
     const allowed = allowedOf(relay.core.registry.models(), client);
     const response = isList

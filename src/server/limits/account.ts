@@ -23,9 +23,9 @@ export interface Need {
 
 export interface Moment {
   /** ms on a clock that never goes backwards. */
-  now: number;
-  /** ms since the epoch. */
-  wall: number;
+  readonly now: number;
+  /** ms since the epoch; only budgets ask for it. */
+  readonly wall: number;
 }
 
 /** Why a request has to wait. */
@@ -76,12 +76,12 @@ export class Account {
   }
 
   /** Whether a new account would be the same. */
-  isBlank({ now, wall }: Moment): boolean {
+  isBlank(at: Moment): boolean {
     return (
       this.running === 0 &&
-      (this.requests?.debt(now) ?? 0) === 0 &&
-      (this.tokens?.debt(now) ?? 0) === 0 &&
-      (this.budget === undefined || this.budget.at(wall).used === 0)
+      (this.requests?.debt(at.now) ?? 0) === 0 &&
+      (this.tokens?.debt(at.now) ?? 0) === 0 &&
+      (this.budget === undefined || this.budget.at(at.wall).used === 0)
     );
   }
 
@@ -97,8 +97,8 @@ export class Account {
   }
 
   /** Why so many tokens cannot be used. */
-  noTokens(need: Need, { now, wall }: Moment): LimitRefusal | undefined {
-    return longer(this.#noTokensNow(need, now), this.#noBudget(need, wall));
+  noTokens(need: Need, at: Moment): LimitRefusal | undefined {
+    return longer(this.#noTokensNow(need, at.now), this.#noBudget(need, at));
   }
 
   #noTokensNow(need: Need, now: number): LimitRefusal | undefined {
@@ -111,9 +111,11 @@ export class Account {
     return this.#refusal("tokens", tokens.perMinute, tokens.left(now), amount, waitMs);
   }
 
-  #noBudget({ sure }: Need, wall: number): LimitRefusal | undefined {
+  #noBudget({ sure }: Need, at: Moment): LimitRefusal | undefined {
     const { budget } = this;
-    if (budget === undefined || sure <= budget.left(wall)) return undefined;
+    if (budget === undefined) return undefined;
+    const { wall } = at;
+    if (sure <= budget.left(wall)) return undefined;
     const waitMs = sure > budget.tokens ? Number.POSITIVE_INFINITY : budget.msToRenewal(wall);
     const refusal = this.#refusal("budget", budget.tokens, budget.left(wall), sure, waitMs);
     return { ...refusal, period: budget.period };

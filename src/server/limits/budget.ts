@@ -11,15 +11,13 @@ export interface Span {
   held: number;
 }
 
-/** Periods that are remembered: a clock that is set back over midnight finds the old one again. */
-const MAX_SPANS = 2;
-
 /** Tokens per calendar day or month in UTC, which only the next one renews. */
 export class Budget {
   tokens: number;
   readonly period: BudgetPeriod;
-  /** The one in use last. */
-  readonly #spans: Span[] = [];
+  /** The one in use, and the one before it: a clock that is set back over midnight finds that again. */
+  #span: Span | undefined;
+  #spanBefore: Span | undefined;
   readonly #usedBefore: (start: number) => number;
 
   /** @param usedBefore what is known to have been used in the period that starts then */
@@ -31,22 +29,20 @@ export class Budget {
 
   /** The period of this time; what is held is given back to the one from which it was taken. */
   at(wall: number): Span {
-    const last = this.#spans.at(-1);
-    return last !== undefined && last.start <= wall && wall < last.end ? last : this.#other(wall);
+    const span = this.#span;
+    return span !== undefined && span.start <= wall && wall < span.end ? span : this.#other(wall);
   }
 
   /** The period of this time, which is not the one in use. */
   #other(wall: number): Span {
     const start = periodStart(this.period, wall);
-    const known = this.#spans.findIndex((span) => span.start === start);
-    const span = this.#spans.splice(known < 0 ? this.#spans.length : known, 1)[0] ?? {
-      start,
-      end: periodEnd(this.period, wall),
-      used: this.#usedBefore(start),
-      held: 0,
-    };
-    this.#spans.push(span);
-    if (this.#spans.length > MAX_SPANS) this.#spans.shift();
+    const before = this.#spanBefore;
+    const span =
+      before?.start === start
+        ? before
+        : { start, end: periodEnd(this.period, wall), used: this.#usedBefore(start), held: 0 };
+    this.#spanBefore = this.#span;
+    this.#span = span;
     return span;
   }
 
@@ -61,7 +57,8 @@ export class Budget {
 
   /** Takes a count from elsewhere that knows of more. Can be told again and again. */
   learn(start: number, used: number): void {
-    for (const span of this.#spans) if (span.start === start) span.used = Math.max(span.used, used);
+    for (const span of [this.#span, this.#spanBefore])
+      if (span?.start === start) span.used = Math.max(span.used, used);
   }
 }
 

@@ -7,37 +7,43 @@ export class Charge {
   readonly account: Account;
   // Each beside what it was taken from, which the account may have exchanged since. No objects are made for
   // the pairs: every request has some of these.
-  readonly #requests: Rate | undefined;
-  readonly #request: Taking | undefined;
+  #requests: Rate | undefined;
+  #request: Taking | undefined;
   #tokens: Rate | undefined;
   #taking: Taking | undefined;
   #amount = 0;
   #span: Span | undefined;
   #held = 0;
-  #runs = true;
+  #runs = false;
 
-  constructor(account: Account, { now }: Moment) {
+  constructor(account: Account) {
     this.account = account;
+  }
+
+  /** The request begins. */
+  begin({ now }: Moment): void {
+    const { account } = this;
     account.running++;
+    this.#runs = true;
     this.#requests = account.requests;
     this.#request = account.requests?.take(1, now);
   }
 
   /** Sets tokens aside; those that were have been given back. */
-  setAside(need: Need, { now, wall }: Moment): void {
+  setAside(need: Need, at: Moment): void {
     const { tokens, budget } = this.account;
     if (tokens !== undefined) {
       const amount = within(need, tokens.perMinute);
       if (amount > 0) {
         this.#tokens = tokens;
-        this.#taking = tokens.take(amount, now);
+        this.#taking = tokens.take(amount, at.now);
         this.#amount = amount;
       }
     }
     if (budget === undefined) return;
-    this.#held = within(need, budget.left(wall));
+    this.#held = within(need, budget.left(at.wall));
     // Kept even if nothing is held: the request counts for the period in which it began.
-    this.#span = budget.at(wall);
+    this.#span = budget.at(at.wall);
     this.#span.held += this.#held;
   }
 
@@ -65,14 +71,14 @@ export class Charge {
   }
 
   /** The request has ended, and took so many tokens. */
-  settle(tokens: number, { now, wall }: Moment): void {
+  settle(tokens: number, at: Moment): void {
     const { account } = this;
     if (this.#span !== undefined) this.#span.held -= this.#held;
-    const span = this.#span ?? account.budget?.at(wall);
+    const span = this.#span ?? account.budget?.at(at.wall);
     if (span !== undefined) span.used += tokens;
     const rate = this.#tokens ?? account.tokens;
     const amount = this.#amount;
-    if (tokens > amount) rate?.take(tokens - amount, now);
+    if (tokens > amount) rate?.take(tokens - amount, at.now);
     else if (this.#taking !== undefined && tokens < amount)
       rate?.giveBack(this.#taking, (amount - tokens) / amount);
     this.leave();

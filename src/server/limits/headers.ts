@@ -1,12 +1,13 @@
 import type { Dialect } from "../../protocol/dialect.ts";
 import type { HeaderFields } from "../../protocol/messages.ts";
+import type { Moment } from "./account.ts";
 import type { Mark, Standing } from "./limiter.ts";
 
 /** Fields that tell of limits. A backend may have set some as well; where the relay has limits, those count. */
 export const LIMIT_FIELD = /^(x-ratelimit-|anthropic-ratelimit-)/;
 
-/** Writes how far the limits are used up into the fields of an answer. @param wall ms since the epoch */
-export function stampLimits(fields: HeaderFields, standing: Standing, dialect: Dialect, wall: number): void {
+/** Writes how far the limits are used up into the fields of an answer. */
+export function stampLimits(fields: HeaderFields, standing: Standing, dialect: Dialect, at: Moment): void {
   for (const name in fields) if (LIMIT_FIELD.test(name)) delete fields[name];
   const { requests, tokens } = standing;
   // The names are written out: put together anew they cost as much as all the rest of this.
@@ -21,6 +22,7 @@ export function stampLimits(fields: HeaderFields, standing: Standing, dialect: D
     fields["x-ratelimit-reset-tokens"] = formatReset(tokens.resetMs);
   }
   if (dialect !== "anthropic") return;
+  const { wall } = at;
   if (requests !== undefined) stampAnthropic(fields, requests, "requests", wall);
   if (tokens !== undefined) stampAnthropic(fields, tokens, "tokens", wall);
 }

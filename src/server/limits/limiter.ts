@@ -2,6 +2,7 @@ import type { BudgetPeriod } from "../client.ts";
 import { Account, longer, type LimitRefusal, type Moment, type Need, type Subject } from "./account.ts";
 import { Budget } from "./budget.ts";
 import { Charge } from "./charge.ts";
+import type { Rate } from "./rate.ts";
 
 /** Addresses with an account at once. */
 export const MAX_ADDRESSES = 10_000;
@@ -88,19 +89,17 @@ export class Limiter {
     at: Moment,
     least: Need = need,
   ): Reservation | LimitRefusal {
-    const accounts: Account[] = [];
+    const charges: Charge[] = [];
     let refusal: LimitRefusal | undefined;
     for (const subject of subjects) {
       const account = this.#accountOf(subject, at);
-      accounts.push(account);
+      charges.push(new Charge(account));
       refusal = longer(longer(refusal, account.noRequest(at)), account.noTokens(least, at));
     }
     if (refusal !== undefined) return refusal;
-    const charges: Charge[] = [];
-    for (const account of accounts) {
-      const charge = new Charge(account, at);
+    for (const charge of charges) {
+      charge.begin(at);
       charge.setAside(need, at);
-      charges.push(charge);
     }
     return new Reservation(charges);
   }
@@ -130,25 +129,13 @@ export class Limiter {
 
   /** How far the subjects' limits are used up. */
   standing(subjects: readonly Subject[], at: Moment): Standing {
-    const { now, wall } = at;
     let requests: Mark | undefined;
     let tokens: Mark | undefined;
     for (const subject of subjects) {
       const account = this.#accountOf(subject, at);
-      const { requests: perMinute, tokens: tokensPerMinute, budget } = account;
-      if (perMinute !== undefined) {
-        const remaining = perMinute.left(now);
-        requests = nearer(requests, { limit: perMinute.perMinute, remaining, resetMs: perMinute.debt(now) });
-      }
-      if (tokensPerMinute !== undefined) {
-        const remaining = tokensPerMinute.left(now);
-        const resetMs = tokensPerMinute.debt(now);
-        tokens = nearer(tokens, { limit: tokensPerMinute.perMinute, remaining, resetMs });
-      }
-      if (budget !== undefined) {
-        const remaining = budget.left(wall);
-        tokens = nearer(tokens, { limit: budget.tokens, remaining, resetMs: budget.msToRenewal(wall) });
-      }
+      requests = nearerRate(requests, account.requests, at);
+      tokens = nearerRate(tokens, account.tokens, at);
+      tokens = nearerBudget(tokens, account.budget, at);
     }
     return { requests, tokens };
   }
@@ -215,6 +202,17 @@ function hasRoom(accounts: Map<string, Account>, room: number, at: Moment): bool
   return accounts.size < room;
 }
 
-function nearer(mark: Mark | undefined, other: Mark): Mark {
-  return mark === undefined || other.remaining < mark.remaining ? other : mark;
+function nearerRate(mark: Mark | undefined, rate: Rate | undefined, { now }: Moment): Mark | undefined {
+  if (rate === undefined) return mark;
+  const remaining = rate.left(now);
+  if (mark !== undefined && mark.remaining <= remaining) return mark;
+  return { limit: rate.perMinute, remaining, resetMs: rate.debt(now) };
+}
+
+function nearerBudget(mark: Mark | undefined, budget: Budget | undefined, at: Moment): Mark | undefined {
+  if (budget === undefined) return mark;
+  const { wall } = at;
+  const remaining = budget.left(wall);
+  if (mark !== undefined && mark.remaining <= remaining) return mark;
+  return { limit: budget.tokens, remaining, resetMs: budget.msToRenewal(wall) };
 }

@@ -27,11 +27,16 @@ export interface Taking {
  * To know how much of a taking time has not worn off, the lowest debt since then is kept.
  */
 export class Rate {
-  perMinute: number;
+  #perMinute = 0;
+  /** ms in which one comes back. */
+  #msEach = 0;
   #fullAt = Number.NEGATIVE_INFINITY;
   #order = 0;
+  /** The last taking before which it was full: time has worn off all that was taken before that one. */
+  #fullBefore = 0;
   /**
-   * Debts just before a taking, each lower than all after it; so the first after a taking is the lowest since.
+   * Debts just before the takings since then, each lower than all after it; so the first after a taking is
+   * the lowest since. Where a limit is far away there are none.
    * Beside them which takings those were: two lists of numbers take a quarter of the time of one of objects.
    */
   readonly #debts: number[] = [];
@@ -39,6 +44,15 @@ export class Rate {
 
   constructor(perMinute: number) {
     this.perMinute = perMinute;
+  }
+
+  get perMinute(): number {
+    return this.#perMinute;
+  }
+
+  set perMinute(perMinute: number) {
+    this.#perMinute = perMinute;
+    this.#msEach = MINUTE / perMinute;
   }
 
   /** ms until it is full again. */
@@ -54,7 +68,7 @@ export class Rate {
 
   /** Whole ms until so much can be taken; `Infinity` if it never can. */
   waitFor(amount: number, now: number): number {
-    if (amount > this.perMinute) return Number.POSITIVE_INFINITY;
+    if (amount > this.#perMinute) return Number.POSITIVE_INFINITY;
     const over = this.debt(now) + amount * this.#msEach - MINUTE;
     return Math.max(0, Math.ceil(over - EPSILON));
   }
@@ -70,10 +84,10 @@ export class Rate {
 
   /** Gives back a part of what was taken: 1 is all of it. */
   giveBack(taken: Taking, part: number): void {
+    if (taken.order < this.#fullBefore) return;
     const debts = this.#debts;
     const first = this.#firstAfter(taken.order);
     const ms = first === debts.length ? taken.ms * part : Math.min(taken.ms * part, debts[first]!);
-    // Time has worn off all of it, as it does where a limit is far away.
     if (ms === 0) return;
     this.#fullAt -= ms;
     if (first === debts.length) return;
@@ -97,19 +111,21 @@ export class Rate {
     return from;
   }
 
-  get #msEach(): number {
-    return MINUTE / this.perMinute;
-  }
-
   #note(debt: number): void {
     const debts = this.#debts;
     const orders = this.#orders;
+    const order = ++this.#order;
+    if (debt === 0) {
+      this.#fullBefore = order;
+      if (debts.length > 0) debts.length = orders.length = 0;
+      return;
+    }
     while (debts.length > 0 && debts[debts.length - 1]! >= debt) {
       debts.pop();
       orders.pop();
     }
     debts.push(debt);
-    orders.push(++this.#order);
+    orders.push(order);
     if (debts.length <= MAX_LOWS) return;
     // The lower debt of the two, and the later taking.
     debts.splice(1, 1);

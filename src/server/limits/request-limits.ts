@@ -5,11 +5,9 @@ import type { Dialect } from "../../protocol/dialect.ts";
 import type { ClientError } from "../client-error.ts";
 import { BUDGET_PERIODS, type Client, type Limits } from "../client.ts";
 import type { RequestRecord } from "../request-record.ts";
-import type { Need, Subject } from "./account.ts";
-import { Allowance, momentOf } from "./allowance.ts";
+import type { Subject } from "./account.ts";
+import { Allowance } from "./allowance.ts";
 import { periodStart } from "./budget.ts";
-import { leastNeed } from "./estimate.ts";
-import { stampLimits } from "./headers.ts";
 import { Limiter } from "./limiter.ts";
 import { limitError } from "./refusal.ts";
 
@@ -20,9 +18,6 @@ export interface OwnLimits {
   /** For all requests together. */
   relay: Limits;
 }
-
-/** What is set aside for a request whose body has not come yet. */
-const NO_TOKENS: Need = { sure: 0, guess: 0 };
 
 /** Tokens of each key since a time (ms since the epoch), by the key's id. */
 export type UsedTokens = (since: number) => Promise<ReadonlyMap<string, number>>;
@@ -46,7 +41,7 @@ export class RequestLimits {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #usedTokens: UsedTokens | undefined;
-  readonly #allowances = new Map<RequestRecord, Allowance>();
+  #running = 0;
   #anonymous: Limits = {};
   #relay: Subject | undefined;
   /** A key's client is the same object until the key is changed. */
@@ -73,45 +68,34 @@ export class RequestLimits {
 
   /** Requests that are under a limit and have not ended. */
   get running(): number {
-    return this.#allowances.size;
+    return this.#running;
   }
 
   /**
-   * Lets a request in if the limits allow it, whose answer then tells how far they are used up.
+   * Lets a request in if the limits allow it. If one concerns it, its record gets an allowance.
    *
-   * @returns what it may take, `undefined` if no limit concerns it; or why it may not come
+   * @returns why it may not come
    */
-  enter(client: Client, record: RequestRecord, dialect: Dialect): Allowance | ClientError | undefined {
+  enter(client: Client, record: RequestRecord, dialect: Dialect): ClientError | undefined {
     const subjects = this.#subjectsOf(client);
     if (subjects === undefined) return undefined;
-    record.stampAnswer = this.#stampOf(subjects, dialect);
-    const least = leastNeed(record.method, record.path);
-    const arrived = { now: record.startedAt, wall: record.at };
-    const reserved = this.#limiter.reserve(subjects, NO_TOKENS, arrived, least);
-    if ("waitMs" in reserved) return limitError(reserved);
-    const allowance = new Allowance(this.#limiter, this.#clock, reserved);
-    this.#allowances.set(record, allowance);
-    return allowance;
-  }
-
-  #stampOf(subjects: readonly Subject[], dialect: Dialect) {
-    return (fields: Record<string, string>): void => {
-      const at = momentOf(this.#clock);
-      stampLimits(fields, this.#limiter.standing(subjects, at), dialect, at.wall);
-    };
+    const allowance = new Allowance(this.#limiter, this.#clock, subjects, dialect);
+    // One that is refused has one as well, to tell in its answer how far the limits are used up.
+    record.allowance = allowance;
+    const refusal = allowance.begin(record);
+    if (refusal !== undefined) return limitError(refusal);
+    this.#running++;
+    return undefined;
   }
 
   /** A request runs no longer: another may come in its place. `ended` follows. */
   left(record: RequestRecord): void {
-    this.#allowances.get(record)?.leave();
+    record.allowance?.leave();
   }
 
   /** A request has ended, however: what it set aside is settled. */
   readonly ended = (record: RequestRecord): void => {
-    const allowance = this.#allowances.get(record);
-    if (allowance === undefined) return;
-    this.#allowances.delete(record);
-    allowance.settle(record);
+    if (record.allowance?.settle(record) === true) this.#running--;
   };
 
   /** Those whose limits concern a client; none if there are none. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { silentLog } from "../../../src/base/log.ts";
 import type { ClientError } from "../../../src/server/client-error.ts";
 import type { Client, Limits } from "../../../src/server/client.ts";
-import { Allowance } from "../../../src/server/limits/allowance.ts";
+import type { Allowance } from "../../../src/server/limits/allowance.ts";
 import { RequestLimits, type OwnLimits, type UsedTokens } from "../../../src/server/limits/request-limits.ts";
 import { RequestRecord } from "../../../src/server/request-record.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -40,16 +40,17 @@ class Gate {
       this.clock,
       this.limits.ended,
     );
-    const entered = this.limits.enter(client, record, "openai");
+    const error = this.limits.enter(client, record, "openai");
+    const { allowance } = record;
     const fields: Record<string, string> = {};
-    if (entered === undefined || entered instanceof Allowance) {
-      record.stampAnswer?.(fields);
-      return { record, allowance: entered, headers: new Headers(fields) };
+    if (error === undefined) {
+      allowance?.stamp(fields);
+      return { record, allowance, headers: new Headers(fields) };
     }
-    record.settle("refused", entered.code);
+    record.settle("refused", error.code);
     record.end();
-    record.stampAnswer?.(fields);
-    return { record, allowance: undefined, headers: new Headers(fields), error: entered };
+    allowance?.stamp(fields);
+    return { record, allowance: undefined, headers: new Headers(fields), error };
   }
 
   /** How many tokens a client has left, without asking for any. */
@@ -199,5 +200,6 @@ test("A relay without limits keeps nothing of a request", () => {
     () => {},
   );
   expect(gate.limits.enter(keyed("k", {}), record, "openai")).toBeUndefined();
+  expect(record.allowance).toBeUndefined();
   expect(gate.limits.running).toBe(0);
 });
