@@ -1,4 +1,5 @@
 import { timingSafeEqual } from "node:crypto";
+import { sha256, SHA256_BYTES } from "../sha256.ts";
 import { prefixOf, secretHasher } from "./secrets.ts";
 
 /** What is kept of a secret instead of itself. */
@@ -16,11 +17,8 @@ interface Entry<R> {
   digest: Uint8Array | undefined;
 }
 
-/** Length of a SHA-256, in bytes. */
-const DIGEST_BYTES = 32;
-
 /** Where the digest of what is shown is written; good until the next look. */
-const shownDigest = new Uint8Array(DIGEST_BYTES);
+const shownDigest = new Uint8Array(SHA256_BYTES);
 
 /**
  * Finds what belongs to a secret that somebody shows. Whether it is right is decided by the hash that is
@@ -70,7 +68,7 @@ export class SecretIndex<R extends Hashed> {
   find(secret: string): R | undefined {
     const alike = this.#byPrefix.get(prefixOf(secret));
     if (alike === undefined || this.#hash === undefined) return undefined;
-    Bun.SHA256.hash(secret, shownDigest);
+    sha256(secret, shownDigest);
     for (const { record, digest } of alike)
       if (digest !== undefined && timingSafeEqual(digest, shownDigest)) return record;
     const hash = this.#hash(secret);
