@@ -24,7 +24,7 @@ export interface Need {
 export interface Moment {
   /** ms on a clock that never goes backwards. */
   readonly now: number;
-  /** ms since the epoch; only budgets ask for it. */
+  /** ms since the epoch; for budgets, and to tell a date. */
   readonly wall: number;
 }
 
