@@ -53,14 +53,14 @@ export class Account {
   requests: Rate | undefined;
   tokens: Rate | undefined;
   budget: Budget | undefined;
-  #limits: Limits = {};
+  #limits: Limits | undefined;
 
   constructor(kind: SubjectKind) {
     this.kind = kind;
   }
 
-  /** Those that it was given last. */
-  get limits(): Limits {
+  /** Those that it was given last, if any. */
+  get limits(): Limits | undefined {
     return this.#limits;
   }
 
@@ -87,7 +87,7 @@ export class Account {
 
   /** Why one more request cannot begin. */
   noRequest({ now }: Moment): LimitRefusal | undefined {
-    const { concurrency } = this.#limits;
+    const concurrency = this.#limits?.concurrency;
     if (concurrency !== undefined && this.running >= concurrency)
       return this.#refusal("concurrency", concurrency, 0, 1, CONCURRENCY_WAIT_MS);
     const { requests } = this;

@@ -93,6 +93,7 @@ export class Limiter {
     let refusal: LimitRefusal | undefined;
     for (const subject of subjects) {
       const account = this.#accountOf(subject, at);
+      if (account.limits !== subject.limits) this.#configure(account, subject);
       charges.push(new Charge(account));
       refusal = longer(longer(refusal, account.noRequest(at)), account.noTokens(least, at));
     }
@@ -127,12 +128,13 @@ export class Limiter {
     for (const charge of reservation.charges) charge.settle(tokens, at);
   }
 
-  /** How far the subjects' limits are used up. */
+  /** How far the limits of the subjects are used up: those that the request brought which came last. */
   standing(subjects: readonly Subject[], at: Moment): Standing {
     let requests: Mark | undefined;
     let tokens: Mark | undefined;
     for (const subject of subjects) {
       const account = this.#accountOf(subject, at);
+      if (account.limits === undefined) this.#configure(account, subject);
       requests = nearerRate(requests, account.requests, at);
       tokens = nearerRate(tokens, account.tokens, at);
       tokens = nearerBudget(tokens, account.budget, at);
@@ -152,11 +154,8 @@ export class Limiter {
     }
   }
 
-  #accountOf(subject: Subject, at: Moment): Account {
-    const { id, kind, limits } = subject;
-    const account = kind === "relay" ? this.#relay : this.#keptAccount(kind, id, at);
-    if (limits !== account.limits) this.#configure(account, subject);
-    return account;
+  #accountOf({ id, kind }: Subject, at: Moment): Account {
+    return kind === "relay" ? this.#relay : this.#keptAccount(kind, id, at);
   }
 
   #configure(account: Account, { id, limits }: Subject): void {

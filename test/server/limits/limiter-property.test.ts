@@ -249,6 +249,10 @@ describe("Whatever comes in whatever order", () => {
         for (const { at, amount } of events.sort((a, b) => a.at - b.at))
           fullAt = Math.max(fullAt, at) + (amount * MINUTE) / tokensPerMinute;
         const alone = { ...subject, limits: { tokensPerMinute } };
+        // Takes nothing, and leaves the limit on tokens alone.
+        expect(world.limiter.reserve([alone], { sure: 0, guess: 0 }, world.moment)).toBeInstanceOf(
+          Reservation,
+        );
         const { tokens } = world.limiter.standing([alone], world.moment);
         expect(tokens?.resetMs).toBeCloseTo(Math.max(0, fullAt - world.now), 2);
       }

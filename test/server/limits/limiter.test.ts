@@ -221,6 +221,18 @@ describe("Limiter", () => {
     expect(limiter.standing(free, at(0))).toEqual({ requests: undefined, tokens: undefined });
   });
 
+  test("goes by the limits that came last, while requests are answered that came under others", () => {
+    let asked = 0;
+    const limiter = new Limiter(() => asked++);
+    const former = [key({ budget: { tokens: 500, period: "day" } })];
+    const now = [key({ budget: { tokens: 900, period: "month" } })];
+    letIn(limiter, former);
+    limiter.settle(letIn(limiter, now, sure(100)), 100, at(0));
+    expect(limiter.standing(former, at(0)).tokens).toMatchObject({ limit: 900, remaining: 800 });
+    expect(limiter.standing(now, at(0)).tokens).toMatchObject({ limit: 900, remaining: 800 });
+    expect(asked).toBe(2);
+  });
+
   test("shows of several limits of a kind the one of which least is left", () => {
     const limiter = new Limiter();
     const mine = key({ requestsPerMinute: 100, tokensPerMinute: 1_000 });
