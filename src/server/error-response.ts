@@ -1,19 +1,20 @@
 import { errorBody, type Dialect } from "../protocol/dialect.ts";
+import type { HeaderFields } from "../protocol/messages.ts";
 import type { ClientError } from "./client-error.ts";
 import { idHeaders } from "./dialect.ts";
 
 /**
  * An error as a whole answer.
  *
- * @param stamp adds fields of its own
+ * @param limits add what they tell of themselves
  */
 export function errorResponse(
   error: ClientError,
   dialect: Dialect,
   requestId: string,
-  stamp?: { stamp(fields: Record<string, string>): void },
+  limits?: { stamp(fields: HeaderFields): void },
 ): Response {
-  const headers: Record<string, string> = {
+  const headers: HeaderFields = {
     "content-type": "application/json",
     ...idHeaders(dialect, requestId),
     "x-modelrelay-error": error.origin,
@@ -25,6 +26,6 @@ export function errorResponse(
   if (error.noRetry === true) headers["x-should-retry"] = "false";
   // The rest of the body is not read, so that nothing can follow it (RFC 9110 §15.5.9).
   if (error.status === 408) headers["connection"] = "close";
-  stamp?.stamp(headers);
+  limits?.stamp(headers);
   return new Response(errorBody(dialect, error, requestId), { status: error.status, headers });
 }

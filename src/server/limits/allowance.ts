@@ -2,7 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Dialect } from "../../protocol/dialect.ts";
 import type { HeaderFields } from "../../protocol/messages.ts";
 import type { ClientError } from "../client-error.ts";
-import type { LimitRefusal, Moment, Need, Subject } from "./account.ts";
+import type { Moment, Need, Subject } from "./account.ts";
 import { leastNeed, needOf } from "./estimate.ts";
 import { stampLimits } from "./headers.ts";
 import { Reservation, type Limiter } from "./limiter.ts";
@@ -43,11 +43,11 @@ export class Allowance {
   }
 
   /** Lets the request in. @returns why it may not come; it has then taken nothing */
-  begin(request: LimitedRequest): LimitRefusal | undefined {
+  begin(request: LimitedRequest): ClientError | undefined {
     const arrived = { now: request.startedAt, wall: request.at };
     const least = leastNeed(request.method, request.path);
     const reserved = this.#limiter.reserve(this.#subjects, NO_TOKENS, arrived, least);
-    if (!(reserved instanceof Reservation)) return reserved;
+    if (!(reserved instanceof Reservation)) return limitError(reserved);
     this.#reservation = reserved;
     return undefined;
   }
@@ -99,7 +99,10 @@ export class Allowance {
   }
 }
 
-/** Asks for the time of day only where it matters: a look at a clock takes 40 ns, and there were three. */
+/**
+ * Asks for the time of day only where it matters: a look at a clock takes 40 ns, and a request has three moments
+ * (2026-11).
+ */
 class PresentMoment implements Moment {
   readonly now: number;
   readonly #clock: Clock;

@@ -9,7 +9,6 @@ import type { Subject } from "./account.ts";
 import { Allowance } from "./allowance.ts";
 import { periodStart } from "./budget.ts";
 import { Limiter } from "./limiter.ts";
-import { limitError } from "./refusal.ts";
 
 /** Limits that belong to no key. */
 export interface OwnLimits {
@@ -83,9 +82,8 @@ export class RequestLimits {
     // One that is refused has one as well, to tell in its answer how far the limits are used up.
     record.allowance = allowance;
     const refusal = allowance.begin(record);
-    if (refusal !== undefined) return limitError(refusal);
-    this.#running++;
-    return undefined;
+    if (refusal === undefined) this.#running++;
+    return refusal;
   }
 
   /** A request runs no longer: another may come in its place. `ended` follows. */
