@@ -94,30 +94,40 @@ describe("Client admission", () => {
     expect(admit(own)).toMatchObject({ id: "api-key" });
   });
 
-  const WRITTEN: [start: string, end: string, taken: boolean][] = [
-    ["Bearer ", "", true],
-    ["bearer ", "", true],
-    ["BEARER   ", "  ", true],
-    ["Bearer ", " ", true],
-    ["Bearer  ", "", true],
-    ["Bearer\t", "", false],
-    ["Bearer ", "\t", false],
-    ["Bearer ", "\u00a0", false],
-    ["Bearer ", " x", false],
-    [" Bearer ", "", false],
-    ["Bearer", "", false],
-    ["Basic ", "", false],
-    ["", "", false],
-  ];
-  test.each(WRITTEN)("of a key between %j and %j it is %p that it is taken", async (before, after, taken) => {
+  test.each([
+    ["Bearer ", ""],
+    ["bearer ", ""],
+    ["BEARER   ", "  "],
+    ["Bearer ", " "],
+    ["Bearer  ", ""],
+  ])("reads a key between %j and %j", async (before, after) => {
     const { admission, make } = await start();
     const { secret } = await make();
-    for (const key of [secret, WELL_FORMED]) {
-      const found = admission.admit({ authorization: `${before}${key}${after}` }, () => "192.0.2.1");
-      const message = taken ? "The API key is wrong" : "No API key was sent";
-      if (taken && key === secret) expect(found).toMatchObject({ key: { name: "ada" } });
-      else expect(found).toMatchObject({ message: expect.stringContaining(message) as string });
-    }
+    const admit = (key: string) =>
+      admission.admit({ authorization: `${before}${key}${after}` }, () => "192.0.2.1");
+    expect(admit(secret)).toMatchObject({ key: { name: "ada" } });
+    expect(admit(WELL_FORMED)).toMatchObject({
+      message: expect.stringContaining("The API key is wrong") as string,
+    });
+  });
+
+  test.each([
+    ["Bearer\t", ""],
+    ["Bearer ", "\t"],
+    ["Bearer ", "\u00a0"],
+    ["Bearer ", " x"],
+    [" Bearer ", ""],
+    ["Bearer", ""],
+    ["Basic ", ""],
+    ["", ""],
+  ])("reads no key between %j and %j", async (before, after) => {
+    const { admission, make } = await start();
+    const { secret } = await make();
+    expect(admission.admit({ authorization: `${before}${secret}${after}` }, () => "192.0.2.1")).toMatchObject(
+      {
+        message: expect.stringContaining("No API key was sent") as string,
+      },
+    );
   });
 
   test.each(["Bearer", "Bearer ", "Bearer   "])("finds no key in %j", async (authorization) => {
