@@ -19,7 +19,10 @@ const BYTES: Record<Dialect, string> = { sqlite: "BLOB", postgres: "BYTEA" };
 
 const DAY_MS = 86_400_000;
 
-/** Makes one text of columns, which is another one for other values; PostgreSQL has no index for long ones. */
+/**
+ * One text of columns, which is another one for other values; PostgreSQL has no index for long ones. A kind that
+ * is used again later gets a second row, under the identity that usage-kinds.ts gives it.
+ */
 const IDENTITY: Record<Dialect, (columns: string) => string> = {
   sqlite: (columns) => `json_array(${columns})`,
   postgres: (columns) => `md5(json_build_array(${columns})::text)`,

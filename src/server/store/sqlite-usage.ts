@@ -17,7 +17,9 @@ import { UsageKinds } from "./usage-kinds.ts";
 const ROWS_AT_ONCE = 25;
 
 const ADD_KIND = `INSERT INTO request_kinds (identity, used_day, ${KIND_LIST})
-  VALUES (?, ?, ${places(KIND_NAMES)}) ON CONFLICT (identity) DO UPDATE SET used_day = MAX(used_day, excluded.used_day) RETURNING id`;
+  VALUES (?, ?, ${places(KIND_NAMES)})
+  ON CONFLICT (identity) DO UPDATE SET used_day = MAX(used_day, excluded.used_day)
+  RETURNING id`;
 
 type Statement = ReturnType<Database["prepare"]>;
 

@@ -61,7 +61,10 @@ export interface UsageBatch {
   requests: Value[];
 }
 
-/** Rows as JSON, for the thread of the database: made and read in half the time that a message of objects takes (2026-11). */
+/**
+ * Rows as JSON, for the thread of the database: made and read in half the time that a message of objects takes
+ * (2026-11).
+ */
 export function usageBatch(rows: readonly UsageRow[]): string {
   const kinds = new Map<string, number>();
   const requests: Value[] = [];
@@ -107,7 +110,7 @@ function kindIn(kinds: Map<string, number>, row: UsageRow): number {
   return kinds.size - 1;
 }
 
-/** Whether two rows are of one kind. Says so where their texts are the same, which takes no JSON. */
+/** Whether two rows are of one kind, told without the JSON of either: most rows follow one of their own kind. */
 function isAlike(one: UsageRow, other: UsageRow): boolean {
   return (
     one.keyId === other.keyId &&

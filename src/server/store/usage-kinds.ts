@@ -1,4 +1,4 @@
-import { hash } from "node:crypto";
+import { sha256 } from "../sha256.ts";
 import type { Value } from "./usage-columns.ts";
 
 const DAY_MS = 86_400_000;
@@ -35,7 +35,7 @@ export class UsageKinds {
   /** @returns its number, or what has to be looked up for it */
   find(values: readonly Value[]): number | NewKind {
     const json = JSON.stringify(values);
-    return this.#ids.get(json) ?? { identity: hash("sha256", json), values };
+    return this.#ids.get(json) ?? { identity: sha256(json).toHex(), values };
   }
 
   learn({ values }: NewKind, id: number): void {

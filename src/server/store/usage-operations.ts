@@ -44,32 +44,32 @@ const SUMS = `SUM(sums.requests) AS requests,
   SUM(sums.bytes_in) AS bytes_in,
   SUM(sums.bytes_out) AS bytes_out`;
 
+/** That of a request. */
 const DAY = `at / ${DAY_MS}`;
 
 const MOST_USED_FIRST =
   "SUM(sums.prompt_tokens + sums.completion_tokens) DESC, SUM(sums.requests) DESC, group_name";
 
-/** Of each group: its name, what rows of one group have in common, the order, and what the kind does not tell. */
-const GROUPS: Record<UsageGroup, { name: string; by: string; order: string; join?: string; apart?: string }> =
-  {
-    // A key that was renamed is still one key, under the name that it has now.
-    key: {
-      name: "COALESCE(MAX(keys.name), MAX(kinds.key_name), '')",
-      by: "kinds.key_id",
-      order: MOST_USED_FIRST,
-      join: "LEFT JOIN keys ON keys.id = kinds.key_id",
-    },
-    model: { name: "kinds.model", by: "kinds.model", order: MOST_USED_FIRST },
-    worker: { name: "COALESCE(MAX(kinds.worker), '')", by: "kinds.worker", order: MOST_USED_FIRST },
-    day: { name: "sums.day", by: "sums.day", order: "sums.day DESC", apart: DAY },
-  };
+/** Of each group: its name, what rows of one group have in common, and the order. */
+const GROUPS: Record<UsageGroup, { name: string; by: string; order: string; join?: string }> = {
+  // A key that was renamed is still one key, under the name that it has now.
+  key: {
+    name: "COALESCE(MAX(keys.name), MAX(kinds.key_name), '')",
+    by: "kinds.key_id",
+    order: MOST_USED_FIRST,
+    join: "LEFT JOIN keys ON keys.id = kinds.key_id",
+  },
+  model: { name: "kinds.model", by: "kinds.model", order: MOST_USED_FIRST },
+  worker: { name: "COALESCE(MAX(kinds.worker), '')", by: "kinds.worker", order: MOST_USED_FIRST },
+  day: { name: "sums.day", by: "sums.day", order: "sums.day DESC" },
+};
 
-/** Sums of the requests of each kind since one time and before another: of many rows this makes few. */
-function sumsOfKinds(apart: string | undefined): string {
-  return `(SELECT kind, ${apart === undefined ? "" : `${apart} AS day, `}COUNT(*) AS requests,
+/** Sums of the requests of each kind, or of each kind and day, in a time: of many rows this makes few. */
+function sumsOfKinds(byDay: boolean): string {
+  return `(SELECT kind, ${byDay ? `${DAY} AS day, ` : ""}COUNT(*) AS requests,
     SUM(prompt_tokens) AS prompt_tokens, SUM(completion_tokens) AS completion_tokens,
     SUM(cached_tokens) AS cached_tokens, SUM(bytes_in) AS bytes_in, SUM(bytes_out) AS bytes_out
-    FROM requests WHERE at >= $1 AND at < $2 GROUP BY kind${apart === undefined ? "" : `, ${apart}`}) AS sums
+    FROM requests WHERE at >= $1 AND at < $2 GROUP BY kind${byDay ? `, ${DAY}` : ""}) AS sums
     JOIN request_kinds AS kinds ON kinds.id = sums.kind`;
 }
 
@@ -84,9 +84,9 @@ export async function sumUsage(
   since: number,
   until: number,
 ): Promise<UsageSum[]> {
-  const { name, by: common, order, join = "", apart } = GROUPS[by];
+  const { name, by: common, order, join = "" } = GROUPS[by];
   const rows: Row[] = await sql.unsafe(
-    `SELECT ${name} AS group_name, ${SUMS} FROM ${sumsOfKinds(apart)} ${join}
+    `SELECT ${name} AS group_name, ${SUMS} FROM ${sumsOfKinds(by === "day")} ${join}
      GROUP BY ${common} ORDER BY ${order} LIMIT ${MAX_GROUPS}`,
     [since, until],
   );
@@ -117,6 +117,7 @@ export async function recentRequests({ sql }: Context, filter: RequestFilter): P
   const conditions =
     ofKind.length === 0 ? [] : [`kind IN (SELECT id FROM request_kinds WHERE ${ofKind.join(" AND ")})`];
   if (filter.before !== undefined) conditions.push(`at < $${values.push(filter.before)}`);
+  // The table tells which they are: the view has no kind, by which the index passes over those of others.
   const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
   const limit = `$${values.push(Math.min(filter.limit, MAX_ROWS))}`;
   const rows: Row[] = await sql.unsafe(

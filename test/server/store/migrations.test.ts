@@ -92,7 +92,7 @@ for (const kind of DATABASE_KINDS) {
       expect(await store.findBodies("any")).toBeUndefined();
     });
 
-    test("of version 2 keep every row of usage, and count on with the kinds that they are of", async () => {
+    test("of version 2 keep every row of usage, and sum it up with what comes later", async () => {
       await using database = await kind.create();
       await makeOlder(database, 2);
       await using sql = beside(database.options);

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { SCHEMA_VERSION } from "../../../src/server/store/migrations.ts";
+import type { UsageRow } from "../../../src/server/usage/usage-store.ts";
 import { beside, DATABASE_KINDS, errorOf, key, usage, workerSecret } from "./stores.ts";
 
 const DAY_MS = 86_400_000;
@@ -221,6 +222,30 @@ for (const kind of DATABASE_KINDS) {
       await store.insertUsage([...rows.slice(0, 3).map((row) => ({ ...row, promptTokens: 999 })), usage()]);
       await store.insertUsage([]);
       expect(await store.sumUsage("model", 0)).toMatchObject([{ requests: 1_204, promptTokens: 12_040 }]);
+    });
+
+    test("keeps apart what differs in one thing alone", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      const one = { keyId: "k", keyName: "ada", servedModel: "llama-q4", worker: "gpu" };
+      const differences: Partial<UsageRow>[] = [
+        { keyId: "l" },
+        { keyName: "eve" },
+        { model: "phi" },
+        { servedModel: undefined },
+        { worker: undefined },
+        { path: "/v1/completions" },
+        { status: 201 },
+        { outcome: "cancelled" },
+        { reason: "client_left" },
+        { estimated: true },
+      ];
+      const rows = differences.flatMap((difference, index) => [
+        usage({ ...one, at: 2 * index }),
+        usage({ ...one, ...difference, at: 2 * index + 1 }),
+      ]);
+      await store.insertUsage(rows);
+      expect(await store.recentRequests({ limit: 100 })).toEqual(rows.toReversed());
     });
 
     test("finds the requests for a model whatever a client called it", async () => {
