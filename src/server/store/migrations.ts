@@ -113,6 +113,9 @@ export const MIGRATIONS: readonly Migration[] = [
     // What most requests have in common is kept once, and `usage` is a view of both (usage-columns.ts).
     version: 3,
     statements: (dialect) => [
+      // A relay of version 2 may still be storing: what it adds behind the copy would go with the old table.
+      // Within SQLite's transaction nobody else writes.
+      ...(dialect === "postgres" ? ["LOCK TABLE usage IN EXCLUSIVE MODE"] : []),
       `CREATE TABLE request_kinds (
         id ${SERIAL[dialect]},
         identity TEXT NOT NULL UNIQUE,

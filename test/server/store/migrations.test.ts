@@ -5,7 +5,7 @@ import { MIGRATIONS, SCHEMA_VERSION } from "../../../src/server/store/migrations
 import { PostgresDatabase } from "../../../src/server/store/postgres-database.ts";
 import { migrate } from "../../../src/server/store/schema.ts";
 import { SqliteDatabase } from "../../../src/server/store/sqlite-database.ts";
-import { DATABASE_FILE } from "../../../src/server/store/store.ts";
+import { DATABASE_FILE, type Store } from "../../../src/server/store/store.ts";
 import type { UsageRow } from "../../../src/server/usage/usage-store.ts";
 import { beside, DATABASE_KINDS, errorOf, type TestDatabase, usage } from "./stores.ts";
 
@@ -61,6 +61,15 @@ function columnsOfVersion2(row: UsageRow) {
     bytes_in: row.bytesIn,
     bytes_out: row.bytesOut,
   };
+}
+
+/** Resolves when a transaction waits for another one's lock. */
+async function someoneWaits({ options }: TestDatabase): Promise<void> {
+  await using sql = beside(options);
+  for (;;) {
+    const waiting = await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'relation'`;
+    if (waiting.length > 0) return;
+  }
 }
 
 test("Migrations count from 1 without gaps", () => {
@@ -119,6 +128,20 @@ for (const kind of DATABASE_KINDS) {
       expect((await store.sumUsage("model", 0)).find(({ group }) => group === "m")).toMatchObject({
         requests: 3,
       });
+    });
+
+    test("of version 2 keep what a relay of that version stores while they are changed", async () => {
+      await using database = await kind.create();
+      await makeOlder(database, 2);
+      await using sql = beside(database.options);
+      const row = usage();
+      let opening: Promise<Store> | undefined;
+      await sql.begin(kind.name === "SQLite" ? "immediate" : "read write", async (tx) => {
+        await tx`INSERT INTO usage ${sql(columnsOfVersion2(row))}`;
+        opening = database.open();
+        if (kind.name === "PostgreSQL") await someoneWaits(database);
+      });
+      expect(await (await opening!).findRequest(row.id)).toEqual(row);
     });
 
     test("find the usage of a time by an index that knows the kinds", async () => {
