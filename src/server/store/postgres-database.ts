@@ -67,14 +67,16 @@ export class PostgresDatabase implements Database {
   }
 
   async insertUsage({ kinds, requests }: UsageBatch, signal: AbortSignal): Promise<void> {
-    const day = this.#kinds.begin(this.#tools.clock.wall());
-    const found = kinds.map((values) => this.#kinds.find(values));
     // Two that were different before they were made fit for the server may be one now.
     const missing = new Map<string, NewKind>();
-    for (const kind of found) if (typeof kind !== "number") missing.set(kind.identity, kind);
     const added = await this.run(
       "write",
       async (sql) => {
+        // Looked at on a connection: what was known before it was made may not hold.
+        const day = this.#kinds.begin(this.#tools.clock.wall(), requests);
+        const found = kinds.map((values) => this.#kinds.find(values));
+        missing.clear();
+        for (const kind of found) if (typeof kind !== "number") missing.set(kind.identity, kind);
         const ids = await addKinds(sql, [...missing.values()], day);
         const idOf = (kind: number | NewKind) => (typeof kind === "number" ? kind : ids.get(kind.identity));
         const rows = recordsOf(REQUEST_NAMES, requests);
@@ -125,6 +127,8 @@ export class PostgresDatabase implements Database {
       adapter: "postgres",
       max: MAX_CONNECTIONS,
       connectionTimeout: Math.max(1, Math.ceil(timeoutMs / 1_000)),
+      // Behind the address there may be another server then, which has not heard of what was stored last.
+      onclose: () => this.#kinds.forget(),
       // PGDATABASE would otherwise go before the name in the address.
       ...(database !== "" && { database }),
       connection: {

@@ -57,7 +57,8 @@ export class SqliteUsage {
     const database = this.#database;
     database.run("BEGIN IMMEDIATE");
     try {
-      const ids = this.#idsOf(kinds, wall);
+      const day = this.#kinds.begin(wall, requests);
+      const ids = this.#idsOf(kinds, day);
       const size = ROWS_AT_ONCE * REQUEST_NAMES.length;
       let at = 0;
       for (; at + size <= requests.length; at += size)
@@ -79,8 +80,7 @@ export class SqliteUsage {
     this.#database.close();
   }
 
-  #idsOf(kinds: readonly Value[][], wall: number): number[] {
-    const day = this.#kinds.begin(wall);
+  #idsOf(kinds: readonly Value[][], day: number): number[] {
     return kinds.map((values) => {
       const found = this.#kinds.find(values);
       if (typeof found === "number") return found;

@@ -1,7 +1,10 @@
 import { sha256 } from "../sha256.ts";
-import type { Value } from "./usage-columns.ts";
+import { REQUEST_NAMES, type Value } from "./usage-columns.ts";
 
 const DAY_MS = 86_400_000;
+
+/** Where the time of a request stands among its values. */
+const TIME_AT = REQUEST_NAMES.indexOf("at");
 
 /** Beyond it all are forgotten and looked up again: clients can name any number of models. */
 const MAX_KNOWN = 10_000;
@@ -24,9 +27,17 @@ export class UsageKinds {
   readonly #ids = new Map<string, number>();
   #day = 0;
 
-  /** @param wall ms since the epoch. @returns the day, as it is stored with each kind that is in use */
-  begin(wall: number): number {
-    const day = Math.floor(wall / DAY_MS);
+  /**
+   * @param wall ms since the epoch
+   * @param requests their values, one behind the other. If the clock was set back they may be of a later day,
+   *   and their kinds are to stay as long as they do
+   * @returns the day, as it is stored with each kind that is in use
+   */
+  begin(wall: number, requests: readonly Value[]): number {
+    let latest = wall;
+    for (let at = TIME_AT; at < requests.length; at += REQUEST_NAMES.length)
+      latest = Math.max(latest, requests[at] as number);
+    const day = Math.floor(latest / DAY_MS);
     if (day !== this.#day || this.#ids.size > MAX_KNOWN) this.#ids.clear();
     this.#day = day;
     return day;
@@ -42,7 +53,7 @@ export class UsageKinds {
     this.#ids.set(JSON.stringify(values), id);
   }
 
-  /** What was learned in a transaction that came to nothing does not hold. */
+  /** What was learned in a transaction that came to nothing does not hold, nor what another server said. */
   forget(): void {
     this.#ids.clear();
   }

@@ -109,6 +109,24 @@ describe.skipIf(lacksPart("postgres"))("A store on a PostgreSQL server", () => {
     expect((await errorOf(store.insertKey(key()))).code).toBe("store_newer");
   });
 
+  test("that comes back without what it stored last: gets it again with the usage that needs it", async () => {
+    const server = await sharedPostgres();
+    const url = await server.createDatabase();
+    await using store = await open(url);
+    await store.insertUsage([usage({ model: "lost" })]);
+    await server.kill();
+    await server.start();
+    {
+      // As a standby does that had not heard of it yet when it took the other one's place.
+      await using beside = new SQL(url);
+      await beside`DELETE FROM requests`;
+      await beside`DELETE FROM request_kinds`;
+    }
+    const row = usage({ model: "lost" });
+    await store.insertUsage([row]);
+    expect(await store.recentRequests({ limit: 9 })).toEqual([row]);
+  });
+
   test("that is gone at the start: opens, and makes its tables when it comes", async () => {
     const server = await sharedPostgres();
     const url = await server.createDatabase();

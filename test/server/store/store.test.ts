@@ -450,6 +450,19 @@ for (const kind of DATABASE_KINDS) {
       ]);
     });
 
+    test("keeps what requests have in common that came before the clock was set back", async () => {
+      await using database = await kind.create();
+      const store = await database.open();
+      await using sql = beside(database.options);
+      const today = Math.floor(Date.now() / DAY_MS);
+      const row = usage({ model: "early", at: (today + 5) * DAY_MS });
+      await store.insertUsage([row]);
+      await store.insertUsage([usage({ model: "late" })]);
+      await sql`UPDATE request_kinds SET used_day = ${today + 9} WHERE model = 'late'`;
+      await store.removeUsage((today + 4) * DAY_MS, 100);
+      expect(await store.recentRequests({ limit: 9 })).toEqual([row]);
+    });
+
     test("names a row that holds what the program never writes", async () => {
       await using database = await kind.create();
       const store = await database.open();
