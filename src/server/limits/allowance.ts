@@ -80,18 +80,13 @@ export class Allowance {
     if (this.#reservation !== undefined) this.#limiter.leave(this.#reservation);
   }
 
-  /**
-   * The request has ended: takes what it has cost, and gives the rest back.
-   *
-   * @returns whether it had been let in, and had not been settled
-   */
-  settle(request: LimitedRequest): boolean {
+  /** The request has ended: takes what it has cost, and gives the rest back; once. */
+  settle(request: LimitedRequest): void {
     const reservation = this.#reservation;
-    if (reservation === undefined) return false;
+    if (reservation === undefined) return;
     this.#reservation = undefined;
     const { prompt, completion } = request.tokens ?? NO_USE;
     this.#limiter.settle(reservation, prompt + completion, this.#moment());
-    return true;
   }
 
   #moment(): Moment {

@@ -201,6 +201,7 @@ function hasRoom(accounts: Map<string, Account>, room: number, at: Moment): bool
   return accounts.size < room;
 }
 
+/** The mark of which less is left; the other is not even made. */
 function nearerRate(mark: Mark | undefined, rate: Rate | undefined, { now }: Moment): Mark | undefined {
   if (rate === undefined) return mark;
   const remaining = rate.left(now);
@@ -208,6 +209,7 @@ function nearerRate(mark: Mark | undefined, rate: Rate | undefined, { now }: Mom
   return { limit: rate.perMinute, remaining, resetMs: rate.debt(now) };
 }
 
+/** As `nearerRate`, which never needs the time of day. */
 function nearerBudget(mark: Mark | undefined, budget: Budget | undefined, at: Moment): Mark | undefined {
   if (budget === undefined) return mark;
   const { wall } = at;

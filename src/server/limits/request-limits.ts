@@ -40,7 +40,6 @@ export class RequestLimits {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #usedTokens: UsedTokens | undefined;
-  #running = 0;
   #anonymous: Limits = {};
   #relay: Subject | undefined;
   /** A key's client is the same object until the key is changed. */
@@ -65,11 +64,6 @@ export class RequestLimits {
     this.#relay = hasLimit(relay) ? { kind: "relay", id: "", limits: relay } : undefined;
   }
 
-  /** Requests that are under a limit and have not ended. */
-  get running(): number {
-    return this.#running;
-  }
-
   /**
    * Lets a request in if the limits allow it. If one concerns it, its record gets an allowance.
    *
@@ -81,9 +75,7 @@ export class RequestLimits {
     const allowance = new Allowance(this.#limiter, this.#clock, subjects, dialect);
     // One that is refused has one as well, to tell in its answer how far the limits are used up.
     record.allowance = allowance;
-    const refusal = allowance.begin(record);
-    if (refusal === undefined) this.#running++;
-    return refusal;
+    return allowance.begin(record);
   }
 
   /** A request runs no longer: another may come in its place. `ended` follows. */
@@ -93,7 +85,7 @@ export class RequestLimits {
 
   /** A request has ended, however: what it set aside is settled. */
   readonly ended = (record: RequestRecord): void => {
-    if (record.allowance?.settle(record) === true) this.#running--;
+    record.allowance?.settle(record);
   };
 
   /** Those whose limits concern a client; none if there are none. */
