@@ -35,7 +35,8 @@ const REQUEST_COLUMNS = {
 
 export const KIND_NAMES = Object.keys(KIND_COLUMNS);
 export const REQUEST_NAMES = Object.keys(REQUEST_COLUMNS);
-/** Where a request's kind stands among its values. */
+/** Where a request's time and its kind stand among its values. */
+export const TIME_AT = REQUEST_NAMES.indexOf("at");
 export const KIND_AT = REQUEST_NAMES.indexOf("kind");
 
 /** The same as SQL lists them, without and with their types. */

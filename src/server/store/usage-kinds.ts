@@ -1,10 +1,7 @@
 import { sha256 } from "../sha256.ts";
-import { REQUEST_NAMES, type Value } from "./usage-columns.ts";
+import { REQUEST_NAMES, TIME_AT, type Value } from "./usage-columns.ts";
 
 const DAY_MS = 86_400_000;
-
-/** Where the time of a request stands among its values. */
-const TIME_AT = REQUEST_NAMES.indexOf("at");
 
 /** Beyond it all are forgotten and looked up again: clients can name any number of models. */
 const MAX_KNOWN = 10_000;
