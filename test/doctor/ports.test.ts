@@ -98,9 +98,10 @@ describe("A port", () => {
   });
 
   test.if(onLinux)("for UDP is another than that for TCP", async () => {
+    // A number that the system gives for UDP may be in use for TCP, by whatever else runs here.
+    const port = await freePort();
     const socket = createSocket("udp4");
-    await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-    const { port } = socket.address();
+    await new Promise<void>((resolve) => socket.bind(port, "127.0.0.1", resolve));
     const udp = wanted(port, { carrier: "udp", flag: "--https-port" });
     const held = await checkPort(here, udp, undefined);
     expect(held).toMatchObject({ target: `127.0.0.1:${port} (UDP) (--https-port)`, ok: false });
